@@ -1,0 +1,73 @@
+# The only interface: `make help` lists what there is. Needs nothing but python3 (3.11 or newer) and make.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help dev demo test check bench lock docs clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+dev: .venv/desk  ## run everything on this machine: Postgres, QStash, functions, mailbox
+	@$(BIN)/jobs dev
+
+demo: .venv/desk  ## enqueue one of everything, wait until all is settled, print the table
+	@$(BIN)/jobs demo
+
+test: .venv/test  ## run all tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/test  ## format, lint, types, architecture, generated docs
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m infra.docs --check
+
+docs: .venv/test  ## renew the generated parts of the docs
+	@$(BIN)/python -m infra.docs
+
+bench: .venv/test  ## measure, print the table, write build/benchmarks.json
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-annotate --no-header pyproject.toml
+IN_LAYER = $$(grep -oE '^[a-z0-9-]+' requirements/layer.txt | sed 's/^/--no-emit-package /')
+
+# The tests' requirements are the widest, so they are solved first, and the others are cut out of them.
+lock: .venv/bin/python  ## renew the pinned requirements
+	@$(BIN)/python -m pip install --quiet 'uv==0.13.9'
+	@$(COMPILE) --upgrade --extra enqueue --extra serve --group test --output-file requirements/test.txt
+	@$(COMPILE) --constraint requirements/test.txt --extra enqueue --extra serve --output-file requirements/layer.txt
+	@$(COMPILE) --constraint requirements/test.txt --extra enqueue --extra serve --group desk --output-file requirements/desk.txt
+	@for pair in send_email:send-email failure_callback:notify reconcile_jobs:notify; do \
+	  $(COMPILE) --constraint requirements/test.txt --group $${pair#*:} $(IN_LAYER) \
+	    --output-file functions/$${pair%:*}/requirements.txt || exit 1; \
+	done
+
+clean:  ## remove the virtual environment, local state and build results
+	@if [ -x $(BIN)/jobs ]; then $(BIN)/jobs clean; fi
+	rm -rf .venv .local build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(f"Python 3.11 or newer is needed; {sys.executable} is {sys.version.split()[0]}. Try: make PYTHON=python3.13" if sys.version_info < (3, 11) else 0)'
+	@echo "Creating .venv ..."
+	@$(PYTHON) -m venv .venv || { echo "Python's venv module is missing; on Debian and Ubuntu: apt install python3-venv"; rm -rf .venv; exit 1; }
+
+# `jobs` is a word of the shell as well; once .venv is activated, this checkout's command is meant.
+define JOBS_OF_THE_SHELL
+jobs() {
+    if [ -x "$${VIRTUAL_ENV:-}/bin/jobs" ]; then "$$VIRTUAL_ENV/bin/jobs" "$$@"; else command jobs "$$@"; fi
+}
+endef
+export JOBS_OF_THE_SHELL
+
+# A stamp for each purpose: the pinned requirements and this checkout, importable, with the `jobs` command.
+.venv/desk .venv/test: .venv/%: requirements/%.txt pyproject.toml | .venv/bin/python
+	@echo "Installing what '$*' needs (once; about half a minute) ..."
+	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/$*.txt
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@printf '#!/bin/sh\nexec "$$(dirname "$$0")/python" -m infra.cli "$$@"\n' > $(BIN)/jobs && chmod +x $(BIN)/jobs
+	@grep -q '^jobs()' $(BIN)/activate || printf '%s\n' "$$JOBS_OF_THE_SHELL" >> $(BIN)/activate
+	@touch $@
