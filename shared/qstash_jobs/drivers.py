@@ -1,0 +1,152 @@
+"""What differs between the drivers of Postgres, and what each needs in order to behave as the others do."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import time
+from collections.abc import Generator, Sequence
+from typing import Any, Protocol
+
+from qstash_jobs.dsn import Dsn
+
+Row = Sequence[Any]
+
+CONNECTION_FAILURE = "08006"
+
+
+class Driver(Protocol):
+    """What differs between drivers."""
+
+    def connect(self, dsn: Dsn, timeout_seconds: float) -> Any:
+        """A DBAPI connection in autocommit mode."""
+
+    def run(self, connection: Any, sql: str) -> list[Row]:
+        """Run one message; the rows of all its statements, in order."""
+
+    def set_timeout(self, connection: Any, seconds: float) -> None:
+        """How long to wait for each answer."""
+
+    def set_autocommit(self, connection: Any, on: bool) -> None:
+        """Switch between messages of our own and SQLAlchemy's transactions."""
+
+    def sqlstate(self, error: Exception) -> str | None:
+        """What Postgres said; None for an error that is not Postgres's and not the network's either."""
+
+
+class Pg8000:
+    """The default: pure Python, small."""
+
+    def connect(self, dsn: Dsn, timeout_seconds: float) -> Any:
+        connection = _pg8000_connection()(**dsn.pg8000(timeout_seconds))
+        connection.autocommit = True
+        return connection
+
+    def run(self, connection: Any, sql: str) -> list[Row]:
+        cursor = connection.cursor()
+        cursor.execute(sql)
+        return list(cursor.fetchall()) if cursor.description else []
+
+    def set_timeout(self, connection: Any, seconds: float) -> None:
+        connection._usock.settimeout(seconds)
+
+    def set_autocommit(self, connection: Any, on: bool) -> None:
+        connection.autocommit = on
+
+    def sqlstate(self, error: Exception) -> str | None:
+        from pg8000.exceptions import DatabaseError, InterfaceError
+
+        if isinstance(error, DatabaseError) and error.args and isinstance(error.args[0], dict):
+            return str(error.args[0]["C"])
+        return CONNECTION_FAILURE if isinstance(error, OSError | InterfaceError) else None
+
+
+@functools.cache
+def _pg8000_connection() -> Any:
+    import pg8000.dbapi
+
+    class Connection(pg8000.dbapi.Connection):  # type: ignore[misc]
+        _usock = _sock = None
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            try:
+                super().__init__(*arguments, **options)
+            except BaseException:  # pg8000 leaves its socket open when the other side goes before it says hello
+                self.close()
+                raise
+
+        def close(self) -> None:
+            stream = self._sock  # which pg8000's own close leaves open until it is garbage
+            lost = (OSError, pg8000.dbapi.InterfaceError)  # then there is nobody to say goodbye to
+            with contextlib.suppress(*lost):
+                super().close()
+            if stream is not None:
+                with contextlib.suppress(*lost):
+                    stream.close()
+
+    return Connection
+
+
+class Psycopg:
+    """For who has it already, and wants its speed."""
+
+    def connect(self, dsn: Dsn, timeout_seconds: float) -> Any:
+        # Without prepared statements, which a transaction pooler would look for on another connection.
+        connection = _psycopg_connection().connect(
+            **dsn.psycopg(timeout_seconds), autocommit=True, prepare_threshold=None
+        )
+        connection.timeout_seconds = timeout_seconds
+        return connection
+
+    def run(self, connection: Any, sql: str) -> list[Row]:
+        cursor = connection.execute(sql)
+        rows: list[Row] = []
+        while True:
+            if cursor.description:
+                rows += cursor.fetchall()
+            if not cursor.nextset():
+                return rows
+
+    def set_timeout(self, connection: Any, seconds: float) -> None:
+        connection.timeout_seconds = seconds
+
+    def set_autocommit(self, connection: Any, on: bool) -> None:
+        connection.autocommit = on
+
+    def sqlstate(self, error: Exception) -> str | None:
+        import psycopg
+
+        if isinstance(error, psycopg.Error) and error.sqlstate:
+            return error.sqlstate
+        lost = isinstance(error, OSError | psycopg.OperationalError | psycopg.InterfaceError)
+        return CONNECTION_FAILURE if lost else None
+
+
+@functools.cache
+def _psycopg_connection() -> Any:
+    import psycopg
+
+    class Connection(psycopg.Connection[Any]):
+        timeout_seconds = math.inf
+
+        def wait(self, gen: Any, *arguments: Any, **options: Any) -> Any:
+            return super().wait(self._within_time(gen), *arguments, **options)
+
+        def _within_time(self, steps: Any) -> Generator[Any, Any, Any]:
+            """The same steps, but not for ever: libpq itself waits for an answer as long as the network stands."""
+            until = time.monotonic() + self.timeout_seconds
+            ready = None
+            while True:
+                try:
+                    wanted = steps.send(ready)
+                except StopIteration as end:
+                    return end.value  # what psycopg's own steps do
+                ready = yield wanted
+                if not ready and time.monotonic() > until:
+                    raise psycopg.OperationalError(f"no answer within {self.timeout_seconds:.3g} s")
+
+    return Connection
+
+
+DRIVERS: dict[str, Driver] = {"pg8000": Pg8000(), "psycopg": Psycopg()}

@@ -1,0 +1,1 @@
+"""The contracts: one module per job type, with its payload and its options, and nothing heavy."""

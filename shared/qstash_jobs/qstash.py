@@ -1,0 +1,251 @@
+"""The only module that talks to QStash: its SDK, with limits on time and errors that have a status.
+
+The SDK's own client waits up to ten minutes, sleeps between five tries, and hides the status in a sentence; a web
+request that enqueues cannot afford that. Only its HTTP client is replaced: paths, headers and parsing stay the SDK's.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+from qstash.dlq import DlqApi, DlqFilter, DlqMessage
+from qstash.http import HttpClient, HttpMethod
+from qstash.message import BatchRequest, MessageApi, prepare_batch_message_body
+from qstash.schedule import Schedule, ScheduleApi
+
+from qstash_jobs.errors import PublishFailed
+
+_ERROR_LIMIT = 300
+"""Characters of an error that are kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """A message to publish."""
+
+    url: str
+    body: str
+    retries: int
+    timeout: timedelta
+    label: str
+    flow_control: Mapping[str, Any]
+    failure_callback: str | None = None
+    callback: str | None = None
+    deduplication_id: str | None = None
+    retry_delay: str | None = None
+    delay: timedelta = timedelta(0)
+    headers: Mapping[str, str] | None = None
+    """Forwarded with each delivery."""
+
+    def request(self) -> BatchRequest:
+        """As the SDK takes it."""
+        request: dict[str, Any] = {
+            "url": self.url,
+            "body": self.body,
+            "content_type": "application/json",
+            "retries": self.retries,
+            "timeout": _seconds(self.timeout),
+            "label": self.label,
+            "flow_control": self.flow_control,
+            "failure_callback": self.failure_callback,
+            "callback": self.callback,
+            "deduplication_id": self.deduplication_id,
+            "retry_delay": self.retry_delay,
+            "delay": _seconds(self.delay) or None,
+            "headers": dict(self.headers) if self.headers else None,
+        }
+        return {name: value for name, value in request.items() if value is not None}  # type: ignore[return-value]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeadLetter:
+    """A message that QStash gave up."""
+
+    dlq_id: str
+    message_id: str
+    url: str
+    label: str | None
+    body: bytes
+
+
+class QStash:
+    """QStash's API, as far as it is used here. Safe to share between threads."""
+
+    def __init__(self, token: str, base_url: str, timeout: timedelta) -> None:
+        http = _Http(token, base_url, timeout)
+        self._http = http
+        self._messages = MessageApi(http)
+        self._schedules = ScheduleApi(http)
+        self._dlq = DlqApi(http)
+
+    def publish(self, message: Message) -> str:
+        """The id of the message that carries it, also when an earlier one does. Raises `PublishFailed`."""
+        with _expected():
+            return str(self._messages.publish(**message.request()).message_id)  # type: ignore[union-attr, misc]
+
+    def publish_batch(self, messages: Sequence[Message]) -> list[str | PublishFailed]:
+        """For each message its id, or why it was not taken. Raises `PublishFailed` when none was."""
+        answers = self._http.request(
+            path="/v2/batch",
+            method="POST",
+            headers={"Content-Type": "application/json"},
+            body=prepare_batch_message_body([message.request() for message in messages]),
+        )
+        if not isinstance(answers, list) or len(answers) != len(messages):
+            raise PublishFailed("QStash answered a batch with something else than a list of as many answers")
+        return [_slot(answer) for answer in answers]
+
+    def holds(self, message_id: str) -> bool:
+        """Whether QStash still has the message. Raises `PublishFailed` when it does not say."""
+        try:
+            self._http.request(path=f"/v2/messages/{quote(message_id, safe='')}", method="GET")
+        except PublishFailed as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
+    def cancel(self, message_id: str) -> None:
+        """Stop a message; one that is not there any more is no error. Raises `PublishFailed`."""
+        try:
+            self._messages.cancel(quote(message_id, safe=""))
+        except PublishFailed as error:
+            if error.status != 404:
+                raise
+
+    def dead_letters(self, since: datetime) -> Iterator[DeadLetter]:
+        """What QStash gave up since then. Raises `PublishFailed`."""
+        cursor: str | None = None
+        newer: DlqFilter = {"from_time": round(since.timestamp() * 1000)}
+        while True:
+            with _expected():
+                page = self._dlq.list(cursor=cursor, count=100, filter=newer)
+                letters = [_dead_letter(message) for message in page.messages]
+            yield from letters
+            cursor = page.cursor
+            if not cursor:
+                return
+
+    def put_schedule(self, schedule_id: str, cron: str, message: Message) -> str:
+        """Create the schedule, or replace the one of this id; its id. Raises `PublishFailed`."""
+        request: dict[str, Any] = dict(message.request())
+        del request["url"]
+        request.pop("deduplication_id", None)
+        with _expected():
+            return self._schedules.create(destination=message.url, cron=cron, schedule_id=schedule_id, **request)
+
+    def schedules(self) -> list[Schedule]:
+        """All schedules of the account. Raises `PublishFailed`."""
+        with _expected():
+            return self._schedules.list()
+
+    def delete_schedule(self, schedule_id: str) -> None:
+        """Delete a schedule; one that is not there is no error. Raises `PublishFailed`."""
+        try:
+            self._schedules.delete(schedule_id)
+        except PublishFailed as error:
+            if error.status != 404:
+                raise
+
+    def signing_keys(self) -> tuple[str, str]:
+        """The current and the next signing key. Raises `PublishFailed`."""
+        with _expected():
+            answer = self._http.request(path="/v2/keys", method="GET")
+            return answer["current"], answer["next"]
+
+    def close(self) -> None:
+        """Close the connections to it."""
+        self._http.close()
+
+
+class _Http(HttpClient):
+    """The SDK's HTTP client with one try, a limit on its time, and an error that has a status."""
+
+    def __init__(self, token: str, base_url: str, timeout: timedelta) -> None:
+        self._token = f"Bearer {token}"
+        self._base_url = base_url
+        seconds = timeout.total_seconds()
+        # Each phase has its own limit; together they stay within the time that the caller has.
+        limits = httpx.Timeout(connect=seconds * 0.3, write=seconds * 0.2, read=seconds * 0.4, pool=seconds * 0.1)
+        self._client = httpx.Client(timeout=limits)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def request(
+        self,
+        *,
+        path: str,
+        method: HttpMethod,
+        headers: dict[str, str] | None = None,
+        body: str | bytes | None = None,
+        params: dict[str, str] | None = None,
+        parse_response: bool = True,
+        base_url: str | None = None,
+        token: str | None = None,
+    ) -> Any:
+        try:
+            answer = self._client.request(
+                method,
+                (base_url or self._base_url) + path,
+                params=params,
+                headers={"Authorization": token or self._token, **(headers or {})},
+                content=body,
+            )
+        except httpx.HTTPError as error:
+            raise _failed(f"QStash did not answer: {type(error).__name__}: {error}") from error
+        except (httpx.InvalidURL, UnicodeError) as error:
+            raise _failed(f"QStash cannot be asked this: {type(error).__name__}: {error}") from error
+        if not answer.is_success:
+            raise _failed(f"QStash answered {answer.status_code}: {answer.text}", answer.status_code)
+        try:
+            return answer.json() if parse_response else answer.text
+        except ValueError as error:
+            raise _failed(f"QStash answered no JSON: {answer.text}", answer.status_code) from error
+
+
+def _failed(sentence: str, status: int | None = None) -> PublishFailed:
+    """Of what may be anybody's text: short, and storable."""
+    shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in sentence)
+    return PublishFailed(shown[:_ERROR_LIMIT], status)
+
+
+@contextmanager
+def _expected() -> Iterator[None]:
+    """What the SDK's parsers trip over did not come from QStash, whatever its status said."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _failed(f"QStash answered something unexpected: {type(error).__name__}: {error}", 200) from error
+
+
+def _slot(answer: object) -> str | PublishFailed:
+    """The id of one message of a batch, or why it was not taken."""
+    if not isinstance(answer, dict):
+        return _failed(f"QStash answered something unexpected: {answer!r}", 200)
+    return str(answer["messageId"]) if "messageId" in answer else _failed(str(answer.get("error", answer)), 400)
+
+
+def _seconds(duration: timedelta) -> int:
+    return -(-duration // timedelta(seconds=1))  # rounded up: never earlier than asked for
+
+
+def _dead_letter(message: DlqMessage) -> DeadLetter:
+    body = (message.body or "").encode()
+    if message.body_base64:
+        try:
+            body = base64.b64decode(message.body_base64)
+        except binascii.Error:
+            body = b""
+    return DeadLetter(
+        dlq_id=message.dlq_id, message_id=message.message_id, url=message.url, label=message.label, body=body
+    )

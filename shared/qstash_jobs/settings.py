@@ -1,0 +1,215 @@
+"""Everything that can be set, as one frozen object that is read once from the environment.
+
+Nothing else in the project reads `os.environ`. A setting that is missing or malformed stops the start with a sentence
+that names it and says where to get it.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BeforeValidator as Before
+
+from qstash_jobs.errors import ConfigurationError
+
+
+def _http_url(value: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s]*)?", value):
+        raise ValueError("it must be an address like https://example.com")
+    return value.rstrip("/")
+
+
+def _qstash_url(value: str) -> str:
+    if re.search(r"/v\d", value):
+        raise ValueError("it is the address alone, without /v2/publish")
+    return _http_url(value)
+
+
+def _signing_key(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().isprintable() or len(value.get_secret_value()) < 16:
+        raise ValueError("a signing key is `sig_` and 28 letters and digits")
+    return value
+
+
+def _dsn(value: SecretStr) -> SecretStr:
+    if not re.match(r"postgres(ql)?(\+\w+)?://", value.get_secret_value()):
+        raise ValueError("it must begin with postgresql://")
+    return value
+
+
+def _job_urls(value: object) -> object:
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"it is not JSON ({error})") from None
+
+
+def _seconds(value: object) -> object:
+    try:
+        return timedelta(seconds=float(value)) if isinstance(value, str) else value
+    except (ValueError, OverflowError):
+        raise ValueError(f"it is a number of seconds, not {value!r}") from None
+
+
+def _address(value: str) -> str:
+    if "@" not in value or any(ord(character) < 32 for character in value):
+        raise ValueError("it must be an address, plain or as `Name <name@example.com>`")
+    return value
+
+
+Url = Annotated[str, AfterValidator(_http_url)]
+Address = Annotated[str, AfterValidator(_address)]
+Seconds = Annotated[
+    timedelta,
+    Before(_seconds),
+    Field(gt=timedelta(0), le=timedelta(days=24)),  # Postgres counts milliseconds in 32 bits
+]
+Key = Annotated[SecretStr, AfterValidator(_signing_key)]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a QStash plan allows. Limits are never constants in the code: QStash changes them, plans differ."""
+
+    retries: int
+    """The most that `Upstash-Retries` may say."""
+    delay: timedelta
+    """The longest delay of a message; longer ones wait in the row."""
+    batch: int = 100
+    """Messages in one batch call."""
+
+
+LIMITS = {
+    "free": Limits(retries=5, delay=timedelta(days=7)),
+    "payg": Limits(retries=5, delay=timedelta(days=365)),
+}
+
+
+class Settings(BaseModel):
+    """Everything that can be set."""
+
+    model_config = ConfigDict(
+        frozen=True, use_attribute_docstrings=True, extra="ignore", populate_by_name=True, defer_build=True
+    )
+
+    qstash_url: Annotated[str, AfterValidator(_qstash_url)] = Field("https://qstash.upstash.io", alias="QSTASH_URL")
+    """Where QStash answers: the Upstash console shows it beside the token. Each region has its own."""
+    qstash_token: SecretStr | None = Field(None, alias="QSTASH_TOKEN")
+    """The token that publishes: Upstash console, QStash, `QSTASH_TOKEN`."""
+    qstash_current_signing_key: Key | None = Field(None, alias="QSTASH_CURRENT_SIGNING_KEY")
+    """Verifies what QStash delivers: Upstash console, QStash, Signing Keys."""
+    qstash_next_signing_key: Key | None = Field(None, alias="QSTASH_NEXT_SIGNING_KEY")
+    """The key that follows at the next rotation: Upstash console, QStash, Signing Keys."""
+    qstash_timeout: Seconds = Field(timedelta(seconds=5), alias="QSTASH_TIMEOUT")
+    """How long a call that enqueues waits for QStash before it leaves the job to the relay, in seconds."""
+    qstash_plan: Literal["free", "payg"] = Field("free", alias="QSTASH_PLAN")
+    """The plan, for its limits."""
+    database_url: Annotated[SecretStr, AfterValidator(_dsn)] | None = Field(None, alias="DATABASE_URL")
+    """Postgres, as its provider prints it: postgresql://user:password@host:5432/name?sslmode=require"""
+    database_timeout: Seconds = Field(timedelta(seconds=5), alias="DATABASE_TIMEOUT")
+    """How long a statement may take, in seconds; the connection gives up a second later."""
+    jobs_base_url: Url | None = Field(None, alias="JOBS_BASE_URL")
+    """Where the functions answer, each at this address + `/<job-type>`; or set JOBS_URLS."""
+    jobs_urls: Annotated[dict[str, Url], Before(_job_urls)] = Field(default_factory=dict, alias="JOBS_URLS")
+    """Where each function answers, as JSON: {"send-email": "https://….lambda-url.eu-central-1.on.aws/"}"""
+    metrics_namespace: str = Field("QStashJobs", alias="JOBS_METRICS_NAMESPACE", min_length=1, max_length=255)
+    """The CloudWatch namespace of the metrics."""
+    probe: bool = Field(False, alias="JOBS_PROBE")
+    """Whether the built-in `probe` job may fail on purpose; set on the desk only."""
+    time_scale: float = Field(1.0, alias="JOBS_TIME_SCALE", gt=0, allow_inf_nan=False)
+    """Divides every wait that the record owns (backoff, grace, publication delay); for the desk and for tests."""
+    lease_grace: Seconds = Field(timedelta(seconds=30), alias="JOBS_LEASE_GRACE")
+    """How long after a lease has ended `reconcile-jobs` frees it, in seconds."""
+    delivery_grace: Seconds = Field(timedelta(minutes=2), alias="JOBS_DELIVERY_GRACE")
+    """How long a delivery may be overdue before `reconcile-jobs` asks QStash about its message, in seconds."""
+    publication_delay: Seconds = Field(timedelta(seconds=30), alias="JOBS_PUBLICATION_DELAY")
+    """The wait before a lost message is published again, in seconds; it doubles with each loss, up to an hour."""
+    notify_email: Address | None = Field(None, alias="JOBS_NOTIFY_EMAIL")
+    """Who is told by e-mail when a job has failed for good."""
+    notify_topic: str | None = Field(None, alias="JOBS_NOTIFY_TOPIC")
+    """The ARN of the SNS topic that is told when a job has failed for good."""
+    resend_api_key: SecretStr | None = Field(None, alias="RESEND_API_KEY")
+    """Sends mail: https://resend.com/api-keys"""
+    resend_api_url: Url = Field("https://api.resend.com", alias="RESEND_API_URL")
+    """Where Resend answers; the desk's mailbox stands in for it."""
+    email_from: Address = Field("Acme <onboarding@resend.dev>", alias="EMAIL_FROM")
+    """The sender of every mail; its domain must be verified at Resend."""
+    email_reply_to: Address | None = Field(None, alias="EMAIL_REPLY_TO")
+    """Where answers to a mail go."""
+    product_name: str = Field("Acme", alias="PRODUCT_NAME", min_length=1)
+    """The product's name, as mails show it."""
+    app_url: Url = Field("https://example.com", alias="APP_URL")
+    """The app's address, as mails link to it."""
+    support_email: Address = Field("support@example.com", alias="SUPPORT_EMAIL")
+    """Where people get help, as mails show it."""
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> Self:
+        """Settings from environment variables; an empty one counts as unset. Raises `ConfigurationError`."""
+        names = (str(field.alias) for field in cls.model_fields.values())
+        given = {name: value for name in names if (value := environment.get(name, "")) != ""}
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            raise ConfigurationError(
+                _sentence(str(first["loc"][0]), first["msg"].removeprefix("Value error, "))
+            ) from None
+
+    @property
+    def limits(self) -> Limits:
+        """What the QStash plan allows."""
+        return LIMITS[self.qstash_plan]
+
+    def secret(self, name: Literal["QSTASH_TOKEN", "DATABASE_URL", "RESEND_API_KEY"]) -> str:
+        """The value of a setting that the caller cannot do without. Raises `ConfigurationError`."""
+        value: SecretStr | None = getattr(self, name.lower())
+        if value is None:
+            raise ConfigurationError(_sentence(name, "it is not set"))
+        return value.get_secret_value()
+
+    @property
+    def signing_keys(self) -> tuple[str, str]:
+        """The current and the next signing key. Raises `ConfigurationError`: without keys nothing is accepted."""
+        keys = []
+        for name in ("QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY"):
+            key: SecretStr | None = getattr(self, name.lower())
+            if key is None:
+                raise ConfigurationError(_sentence(name, "it is not set"))
+            keys.append(key.get_secret_value())
+        return keys[0], keys[1]
+
+    def url(self, function: str) -> str:
+        """Where a function answers, e.g. `url("send-email")`. Raises `ConfigurationError`."""
+        if function in self.jobs_urls:
+            return self.jobs_urls[function]
+        if self.jobs_base_url is None:
+            raise ConfigurationError(_sentence("JOBS_BASE_URL", f"it is not set, and JOBS_URLS has no {function!r}"))
+        return f"{self.jobs_base_url}/{function}"
+
+    def has_url(self, function: str) -> bool:
+        """Whether it is known where a function answers."""
+        return function in self.jobs_urls or self.jobs_base_url is not None
+
+    def scaled(self, wait: timedelta) -> timedelta:
+        """A wait that the record owns, as long as it lasts here."""
+        return wait / self.time_scale
+
+
+def _sentence(name: str, problem: str) -> str:
+    field = next(field for field in Settings.model_fields.values() if field.alias == name)
+    return f"{name}: {problem}. {field.description}"
+
+
+@functools.cache
+def settings() -> Settings:
+    """The settings of this process, read at the first call. Raises `ConfigurationError`."""
+    return Settings.read(os.environ)

@@ -1,0 +1,1 @@
+"""The SaaS starter's tables as the jobs see them; an adopter replaces this package."""

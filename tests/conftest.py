@@ -1,0 +1,139 @@
+"""What every test may ask for: a real Postgres, migrated once and copied for each test, and settings for it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, create_engine, text
+
+from infra.local.postgres import EmbeddedPostgres
+from infra.migrations import migrate
+from qstash_jobs import database as database_module
+from qstash_jobs import relay
+from qstash_jobs.database import Database
+from qstash_jobs.settings import Settings, settings
+
+CURRENT_KEY = "sig_7kYjw48mhY7kAjqNGcy6cr29RJ6r"
+NEXT_KEY = "sig_5ZB6DVzB1wjE8S6rZ7eenA8Pdnhs"
+FUNCTIONS_URL = "http://127.0.0.1:9"
+
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+_names = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """One server for the whole run, with a migrated template."""
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres") / "server", settings=FAST)
+    server.start()
+    try:
+        _admin(server, "CREATE DATABASE template_jobs")
+        engine = engine_for(server.url("template_jobs"))
+        with engine.begin() as connection:
+            migrate(connection)
+        engine.dispose()
+        yield server
+    finally:
+        server.remove()
+
+
+def engine_for(url: str) -> Engine:
+    """An engine of SQLAlchemy's own for a test's own questions."""
+    return create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+
+
+def _admin(server: EmbeddedPostgres, statement: str) -> None:
+    engine = engine_for(server.url())
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text(statement))
+    engine.dispose()
+
+
+@pytest.fixture
+def database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """A database of this test alone, with the record's tables, empty."""
+    name = f"test_{os.getpid()}_{next(_names)}"
+    _admin(postgres, f"CREATE DATABASE {name} TEMPLATE template_jobs STRATEGY file_copy")
+    yield postgres.url(name)
+    _admin(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def empty_database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """A database of this test alone, without any table."""
+    name = f"test_{os.getpid()}_{next(_names)}"
+    _admin(postgres, f"CREATE DATABASE {name} TEMPLATE template0")
+    yield postgres.url(name)
+    _admin(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def environment(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """The settings of a desk, in this process; set further ones with it before the first use."""
+    for field in Settings.model_fields.values():
+        monkeypatch.delenv(str(field.alias), raising=False)
+    for name, value in {
+        "DATABASE_URL": database_url,
+        "QSTASH_URL": "http://127.0.0.1:9",
+        "QSTASH_TOKEN": "token",
+        "QSTASH_CURRENT_SIGNING_KEY": CURRENT_KEY,
+        "QSTASH_NEXT_SIGNING_KEY": NEXT_KEY,
+        "JOBS_BASE_URL": FUNCTIONS_URL,
+        "JOBS_PROBE": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    forget()
+    yield monkeypatch
+    forget()
+
+
+def forget() -> None:
+    """Let this process read its settings anew, and close what it had open, once nobody uses it any more."""
+    relay.publisher.flush(timedelta(seconds=20))
+    if database_module.database.cache_info().currsize:
+        database_module.database().close()
+    if relay.qstash.cache_info().currsize:
+        relay.qstash().close()
+    for cached in (settings, database_module.database, relay.qstash):
+        cached.cache_clear()
+
+
+@pytest.fixture
+def database(environment: pytest.MonkeyPatch) -> Database:
+    """The database as the package uses it."""
+    return database_module.database()
+
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+
+
+PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Where the system's Chromium is; in CI a browser test without one fails instead of being skipped."""
+    if CHROMIUM is not None:
+        return CHROMIUM
+    if os.environ.get("CI"):
+        pytest.fail("no Chromium on this machine, and CI is to have one: apt-get install chromium")
+    pytest.skip("NO CHROMIUM: the browser tests are skipped; install one with: apt-get install chromium")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly what was not looked at."""
+    if CHROMIUM is None:
+        terminalreporter.write_line("NO CHROMIUM FOUND: browser tests were skipped", yellow=True, bold=True)
+    if PGBOUNCER is None:
+        terminalreporter.write_line("NO PGBOUNCER FOUND: nothing was tested behind a pooler", yellow=True, bold=True)
+
+
+ROOT = Path(__file__).parent.parent
