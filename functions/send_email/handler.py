@@ -1,0 +1,57 @@
+"""Sends one transactional e-mail through Resend."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+
+from qstash_jobs.errors import ConfigurationError, Retry
+from qstash_jobs.jobs.send_email import SendEmail
+from qstash_jobs.run import Run
+from qstash_jobs.serving import serve
+from qstash_jobs.settings import Settings, settings
+
+if TYPE_CHECKING:
+    from resend import Emails
+
+    from functions.send_email.rendering import Mail
+
+
+def send(payload: SendEmail, run: Run) -> JsonValue:
+    """Render the mail and hand it to Resend; `{"emailId": Resend's id}`."""
+    # Templates and the provider's library are loaded by the first mail, not by a request that turns out to be forged.
+    from functions.send_email import provider
+    from functions.send_email.rendering import render
+
+    mail = render(payload.data, settings())
+    params = _params(payload, mail, run, settings())
+    try:
+        email_id = provider.deliver(params, str(run.job_id), settings(), run.logger)
+    except ConfigurationError as error:
+        run.logger.error(provider.CREDENTIALS_REFUSED, extra={"reason": str(error)})
+        raise Retry(provider.MISCONFIGURED_WAIT, str(error)) from error
+    except provider.AlreadyAccepted:
+        run.logger.warning("Email was accepted before", extra={"template": payload.template})
+        return {"emailId": None, "note": "an earlier attempt's mail was accepted; its words have changed since"}
+    run.logger.info("Email sent", extra={"template": payload.template, "email_id": email_id})
+    return {"emailId": email_id}
+
+
+def _params(payload: SendEmail, mail: Mail, run: Run, settings: Settings) -> Emails.SendParams:
+    params: Emails.SendParams = {
+        "from": settings.email_from,
+        "to": [payload.to],
+        "subject": mail.subject,
+        "html": mail.html,
+        "text": mail.text,
+        # Mail clients fold mails of one subject into a thread, unless each names a thing of its own.
+        "headers": {"X-Entity-Ref-ID": str(run.job_id), "Auto-Submitted": "auto-generated"},
+        "tags": [{"name": "template", "value": payload.template}, {"name": "job_id", "value": str(run.job_id)}],
+    }
+    if settings.email_reply_to is not None:
+        params["reply_to"] = settings.email_reply_to
+    return params
+
+
+handler = serve(SendEmail, send)
