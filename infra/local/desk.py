@@ -1,0 +1,352 @@
+"""Everything that jobs need, on one machine: Postgres, QStash, the functions' URLs, a mailbox, the relay.
+
+Each part can be another one: a `DATABASE_URL` or a `QSTASH_URL` in the environment takes its place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from sqlalchemy import create_engine
+
+from infra.local.gateway import Gateway, discover
+from infra.local.lifeline import Lifeline
+from infra.local.postgres import EmbeddedPostgres
+from infra.migrations import migrate
+
+ROOT = Path(__file__).parents[2]
+START_SECONDS = 30.0
+RELAY_INTERVAL_SECONDS = 1.0
+
+
+class DeskFailed(RuntimeError):
+    """A part did not start; the message says which, why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where the parts listen; 0 takes a free port."""
+
+    qstash: int = 8080
+    functions: int = 9000
+    mailbox: int = 8025
+
+
+Log = Callable[[str, str], None]
+"""Takes the name of a part, and a line that it wrote."""
+
+
+class Desk:
+    """The whole stack, for as long as the `with` lasts. `environment` then holds the settings that lead to it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        ports: Ports | None = None,
+        given: Mapping[str, str] | None = None,
+        time_scale: float = 1.0,
+        reload: bool = False,
+        log: Log = lambda _part, _line: None,
+        environments: int = 4,
+        postgres_settings: Mapping[str, str] | None = None,
+    ) -> None:
+        """`given`: settings that were made already, such as a `DATABASE_URL` of one's own."""
+        self._folder = folder
+        self._ports = ports or Ports()
+        self._given = {name: value for name, value in (given or {}).items() if value}
+        self._time_scale = time_scale
+        self._reload = reload
+        self._log = log
+        self._environments = environments
+        self._postgres_settings = postgres_settings
+        self._parts = contextlib.ExitStack()
+        self.environment: dict[str, str] = {}
+        self.postgres: EmbeddedPostgres | None = None
+        self.gateway: Gateway | None = None
+        self.qstash: Service | None = None
+        self.mailbox: Service | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._parts.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._parts.close()
+
+    def _start(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._parts.enter_context(only_one(self._folder))
+        self.environment = {"JOBS_TIME_SCALE": f"{self._time_scale:g}", "JOBS_PROBE": "true", **self._given}
+        self._start_postgres()
+        self._start_qstash()
+        self._start_mailbox()
+        self._start_functions()
+        state = self._folder / "desk.json"
+        state.write_text(json.dumps(self.environment, indent=2))
+        state.chmod(0o600)
+        self._parts.callback(state.unlink)
+
+    def _start_postgres(self) -> None:
+        if "DATABASE_URL" not in self.environment:
+            self.postgres = EmbeddedPostgres(self._folder / "postgres", settings=self._postgres_settings)
+            self.postgres.start()
+            self._parts.callback(self.postgres.stop)
+            self.environment["DATABASE_URL"] = self.postgres.url()
+        engine = create_engine("postgresql+pg8000://", creator=_connect(self.environment["DATABASE_URL"]))
+        with engine.begin() as connection:
+            migrate(connection)
+        engine.dispose()
+
+    def _start_qstash(self) -> None:
+        if "QSTASH_URL" in self.environment:
+            return
+        self.qstash = self._service(
+            "qstash",
+            "infra.local.qstash",
+            self._ports.qstash,
+            ["--database", str(self._folder / "qstash.db"), "--time-scale", f"{self._time_scale:g}"],
+            "/v2/keys",
+        )
+        from infra.local.qstash.settings import DEVELOPMENT_TOKEN
+
+        keys = _get(f"{self.qstash.url}/v2/keys", DEVELOPMENT_TOKEN)
+        self.environment |= {
+            "QSTASH_URL": self.qstash.url,
+            "QSTASH_TOKEN": DEVELOPMENT_TOKEN,
+            "QSTASH_CURRENT_SIGNING_KEY": keys["current"],
+            "QSTASH_NEXT_SIGNING_KEY": keys["next"],
+            "QSTASH_PLAN": "payg",
+        }
+
+    def _start_mailbox(self) -> None:
+        if "RESEND_API_KEY" in self.environment:
+            return
+        self.mailbox = self._service(
+            "mailbox", "infra.local.mailbox", self._ports.mailbox, ["--folder", str(self._folder / "mailbox")], "/"
+        )
+        self.environment |= {"RESEND_API_URL": self.mailbox.url, "RESEND_API_KEY": "re_desk"}
+
+    def _start_functions(self) -> None:
+        port = self._ports.functions or _free_port()
+        find = functools.partial(discover, ROOT / "functions", environments=self._environments)
+        self.environment.setdefault("JOBS_BASE_URL", f"http://127.0.0.1:{port}")
+        self.gateway = Gateway(
+            find(),
+            environment=self.environment,
+            log=self._log,
+            find=find,
+            reload=(ROOT / "functions", ROOT / "shared") if self._reload else (),
+            port=port,
+        )
+        try:
+            self._parts.enter_context(self.gateway)
+        except OSError as error:
+            raise DeskFailed(_taken("functions", port)) from error
+
+    def _service(self, name: str, module: str, port: int, arguments: list[str], path: str) -> Service:
+        service = Service(name, module, port or _free_port(), arguments, self._log)
+        self._parts.callback(service.stop)
+        service.start(path)
+        return service
+
+    @contextlib.contextmanager
+    def relay(self) -> Iterator[None]:
+        """Publish every second what transactions left behind, on a thread; needs the settings in this process."""
+        stop = threading.Event()
+        thread = threading.Thread(target=self._relay_until, args=(stop,), name="relay", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def _relay_until(self, stop: threading.Event) -> None:
+        from qstash_jobs.database import database
+        from qstash_jobs.errors import DatabaseUnreachable
+        from qstash_jobs.relay import publish_due
+
+        while not stop.wait(RELAY_INTERVAL_SECONDS):
+            try:
+                publish_due(database().run_pooled)
+            except DatabaseUnreachable as error:
+                self._log("relay", f"Postgres cannot be reached, trying again: {error}")
+
+
+def declare_schedules() -> None:
+    """Let QStash know the declared schedules; needs the settings in this process."""
+    from qstash_jobs.dispatch import schedule
+    from qstash_jobs.schedules import SCHEDULES
+
+    for one in SCHEDULES:
+        schedule(one.job, one.cron, id=one.id, timezone=one.timezone)
+
+
+class Service:
+    """A part that runs as a process of its own and answers HTTP."""
+
+    def __init__(self, name: str, module: str, port: int, arguments: list[str], log: Log) -> None:
+        self.name = name
+        self.url = f"http://127.0.0.1:{port}"
+        self._port = port
+        self._command = [sys.executable, "-m", module, "--port", str(port), *arguments]
+        self._log = log
+        self._path = "/"
+        self._process: subprocess.Popen[str] | None = None
+        self._lifeline: Lifeline | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process is not None, "not started"
+        return self._process.pid
+
+    def start(self, path: str) -> None:
+        """Start it and wait until it answers at `path`. Raises `DeskFailed`."""
+        self._path = path
+        with contextlib.closing(socket.socket()) as probe:
+            if probe.connect_ex(("127.0.0.1", self._port)) == 0:
+                raise DeskFailed(_taken(self.name, self._port))
+        self._process = subprocess.Popen(
+            self._command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            cwd=ROOT,
+            start_new_session=True,  # Ctrl-C is for the desk, which then stops its parts in order
+        )
+        self._lifeline = Lifeline(self._process.pid)
+        lines: list[str] = []
+        threading.Thread(target=self._pass_on, args=(self._process.stdout, lines), daemon=True).start()
+        until = time.monotonic() + START_SECONDS
+        while not _answers(self.url + path):
+            if self._process.poll() is not None or time.monotonic() > until:
+                said = "\n".join(lines[-20:])
+                raise DeskFailed(f"{self.name} did not start:\n{said}")
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """Ask it to stop, and wait."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._forget()
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        assert self._process is not None, "not started"
+        self._process.kill()
+        self._process.wait()
+        self._forget()
+
+    def _forget(self) -> None:
+        assert self._lifeline is not None
+        self._lifeline.let_go()
+        self._process = self._lifeline = None
+
+    def restart(self) -> None:
+        """Start it again, where it was."""
+        self.start(self._path)
+
+    def _pass_on(self, output: IO[str] | None, lines: list[str]) -> None:
+        assert output is not None
+        with output:
+            for line in output:
+                lines.append(line.rstrip())
+                self._log(self.name, line.rstrip())
+
+
+@contextlib.contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Hold the folder, or raise `DeskFailed` when another process does."""
+    lock = (folder / "desk.lock").open("a+")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise DeskFailed(
+                f"it runs already (process {lock.read().strip() or 'unknown'}); stop it there with Ctrl-C"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def read_state(folder: Path) -> dict[str, str]:
+    """The settings of the desk that runs in that folder; empty when none does."""
+    try:
+        state: dict[str, str] = json.loads((folder / "desk.json").read_text())
+    except FileNotFoundError:
+        return {}
+    return state
+
+
+def _connect(url: str) -> Callable[[], object]:
+    from qstash_jobs.drivers import Pg8000
+    from qstash_jobs.dsn import Dsn
+
+    def connect() -> object:
+        driver = Pg8000()
+        connection = driver.connect(Dsn.parse(url), 10)
+        driver.set_autocommit(connection, False)
+        return connection
+
+    return connect
+
+
+def _taken(part: str, port: int) -> str:
+    return f"port {port} is taken, which {part} needs: stop what listens there, or choose another with --{part}-port"
+
+
+def _free_port() -> int:
+    with contextlib.closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5):  # noqa: S310
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+
+
+def _get(url: str, token: str) -> dict[str, str]:
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})  # noqa: S310
+    with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+        found: dict[str, str] = json.load(answer)
+        return found

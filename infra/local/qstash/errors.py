@@ -1,0 +1,72 @@
+"""The errors that are answered to a client, each with its status.
+
+ApiError
+├── BadRequest        400  the request is malformed; the text names the header or field
+├── InvalidToken      401
+├── Refused           403  a request made by a web page of another site
+├── NotFound          404  nothing has this id
+├── QuotaExceeded     412  more than the plan allows (`Settings.quota_status`)
+
+DatabaseUnusable           the database file cannot be opened; the message says why
+"""
+
+from __future__ import annotations
+
+
+class ApiError(Exception):
+    """Answered as `{"error": text}` with this status."""
+
+    status = 500
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        # A text may quote the request, and JSON can express what UTF-8 cannot.
+        self.text = text.encode(errors="replace").decode()
+
+
+class BadRequest(ApiError):
+    """The request is malformed; nothing was stored."""
+
+    status = 400
+
+
+class InvalidToken(ApiError):
+    """The request carries no token, or another server's."""
+
+    status = 401
+
+    def __init__(self) -> None:
+        super().__init__("unable to authenticate: invalid token")
+
+
+class Refused(ApiError):
+    """The request comes from a page of another site."""
+
+    status = 403
+
+
+class NotFound(ApiError):
+    """Nothing has this id, or no longer."""
+
+    status = 404
+
+
+class QuotaExceeded(ApiError):
+    """More than the plan allows; its status is a setting."""
+
+    status = 412
+
+    def __init__(self, quota: str, limit: int) -> None:
+        super().__init__(f"quota {quota} exceeded, current limit: {limit}")
+
+
+class PublishRefused(ApiError):
+    """The server was told to refuse what publishers send, with this status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__("rate limit exceeded" if status == 429 else "this server was told to refuse publishers")
+        self.status = status
+
+
+class DatabaseUnusable(Exception):
+    """The database file cannot be opened, is not ours, or is in use by another server."""

@@ -1,0 +1,104 @@
+"""What a publisher asked for: the content of a message, and the template of a schedule's messages."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+Headers = tuple[tuple[str, str], ...]
+"""Name and value, in the order in which they were sent; names as Go writes them (`Content-Type`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowControl:
+    """At most `parallelism` attempts of messages with this key at once, and `rate` starts per `period_seconds`."""
+
+    key: str
+    parallelism: int | None = None
+    rate: int | None = None
+    period_seconds: int = 1
+
+    @property
+    def value(self) -> str:
+        """As a delivery's `Upstash-Flow-Control-Value` states it."""
+        limits = []
+        if self.parallelism is not None:
+            limits.append(f"parallelism={self.parallelism}")
+        if self.rate is not None:
+            limits += [f"rate={self.rate}", f"period={self.period_seconds}"]
+        return ",".join(limits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """A destination, what to send there, and how. Header names of callbacks have lost their prefix."""
+
+    url: str
+    method: str = "POST"
+    headers: Headers = ()
+    """What the destination is sent, Content-Type included."""
+    body: bytes = b""
+    delay_seconds: float = 0
+    not_before: float | None = None
+    """Unix seconds; overrides `delay_seconds`."""
+    retries: int = 3
+    retry_delay: str | None = None
+    timeout_seconds: int | None = None
+    callback: str | None = None
+    callback_headers: Headers = ()
+    failure_callback: str | None = None
+    failure_callback_headers: Headers = ()
+    labels: tuple[str, ...] = ()
+    queue: str | None = None
+    flow_control: FlowControl | None = None
+    schedule_id: str | None = None
+    caller_ip: str | None = None
+    deduplication_id: str | None = None
+    content_based_deduplication: bool = False
+
+
+_SCALARS = (
+    "method",
+    "delay_seconds",
+    "not_before",
+    "retries",
+    "retry_delay",
+    "timeout_seconds",
+    "callback",
+    "failure_callback",
+    "queue",
+    "schedule_id",
+    "caller_ip",
+    "deduplication_id",
+    "content_based_deduplication",
+)
+_HEADERS = ("headers", "callback_headers", "failure_callback_headers")
+
+
+def dump(publication: Publication) -> str:
+    """Everything but the body, as one line of JSON; `load` reads it."""
+    document: dict[str, Any] = {"url": publication.url}
+    for name in _SCALARS:
+        value = getattr(publication, name)
+        if value is not None:
+            document[name] = value
+    for name in (*_HEADERS, "labels"):
+        if value := getattr(publication, name):
+            document[name] = value
+    if (control := publication.flow_control) is not None:
+        document["flow_control"] = (control.key, control.parallelism, control.rate, control.period_seconds)
+    return json.dumps(document, separators=(",", ":"))
+
+
+def load(document: str, body: bytes) -> Publication:
+    """The publication that `dump` wrote."""
+    fields: dict[str, Any] = json.loads(document)
+    for name in _HEADERS:
+        if name in fields:
+            fields[name] = tuple((header, value) for header, value in fields[name])
+    if "labels" in fields:
+        fields["labels"] = tuple(fields["labels"])
+    if "flow_control" in fields:
+        fields["flow_control"] = FlowControl(*fields["flow_control"])
+    return Publication(body=body, **fields)
