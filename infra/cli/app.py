@@ -1,0 +1,69 @@
+"""The command `jobs`: its commands, and how it speaks of errors."""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+import typer
+from rich.markup import escape
+
+from infra.cli import actions, desk, doctor, invoke, new, record
+from infra.cli.screen import errors
+from infra.local.desk import DeskFailed
+from infra.local.postgres import PostgresFailed
+from qstash_jobs.errors import DatabaseUnreachable, JobsError, StatementRefused
+
+app = typer.Typer(
+    name="jobs",
+    help="Background jobs: run them here, look at them, move them on.",
+    epilog='Examples:  [cyan]jobs dev[/]  ·  [cyan]jobs enqueue probe \'{"mode": "fail-once"}\'[/]  ·  '
+    "[cyan]jobs list --status failed[/]  ·  [cyan]jobs requeue --status failed --type send-email[/]",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+UNDEFINED_TABLE = "42P01"
+
+DESK, JOBS, CARE, BUILD = "On the desk", "Jobs", "Care", "Building"
+
+app.command(rich_help_panel=DESK)(desk.dev)
+app.command(rich_help_panel=DESK)(desk.demo)
+app.command(rich_help_panel=DESK)(desk.clean)
+app.command(rich_help_panel=JOBS)(actions.enqueue)
+app.command("list", rich_help_panel=JOBS)(record.list_jobs)
+app.command(rich_help_panel=JOBS)(record.show)
+app.command(rich_help_panel=JOBS)(record.watch)
+app.command(rich_help_panel=JOBS)(actions.cancel)
+app.command(rich_help_panel=JOBS)(actions.requeue)
+app.command(rich_help_panel=CARE)(actions.migrate)
+app.command(rich_help_panel=CARE)(actions.relay)
+app.command(rich_help_panel=CARE)(doctor.doctor)
+app.command(rich_help_panel=BUILD)(new.new)
+app.command(rich_help_panel=BUILD)(invoke.invoke)
+
+
+def main() -> NoReturn:
+    """Run the command; errors that we know are one sentence, and exit 1."""
+    try:
+        app(prog_name="jobs")
+    except DatabaseUnreachable as error:
+        fail(f"Postgres cannot be reached: {error}", "Is the desk running? Start it with: make dev")
+    except StatementRefused as error:
+        fail(
+            str(error),
+            "The tables are missing. Make them with: jobs migrate" if error.sqlstate == UNDEFINED_TABLE else None,
+        )
+    except (JobsError, DeskFailed, PostgresFailed) as error:
+        fail(str(error))
+    sys.exit(0)
+
+
+def fail(message: str, hint: str | None = None) -> NoReturn:
+    """Say what is wrong and what to do, and end."""
+    errors.print(f"[bold red]Error:[/] {escape(message)}", soft_wrap=True)
+    if hint:
+        errors.print(escape(hint), soft_wrap=True)
+    sys.exit(1)

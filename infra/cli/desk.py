@@ -1,0 +1,298 @@
+"""`jobs dev`, `jobs demo` and `jobs clean`: the whole system on this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+import typer
+from rich.console import Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from infra.cli.environment import FOLDER
+from infra.cli.reading import transaction
+from infra.cli.record import took
+from infra.cli.screen import ago, brief, console, show, span, status, table
+from infra.local.desk import ROOT, Desk, Ports, declare_schedules, only_one
+from qstash_jobs.errors import DatabaseUnreachable
+
+if TYPE_CHECKING:
+    from qstash_jobs.executions.queries import Execution
+    from qstash_jobs.job import Job
+
+LOG = "desk.log"
+POLL_SECONDS = 0.5
+DEMO_TIME_SCALE = 20.0
+DEMO_SECONDS = 60.0
+
+
+def dev(
+    qstash_port: Annotated[int, typer.Option(help="Where QStash listens.")] = Ports.qstash,
+    functions_port: Annotated[int, typer.Option(help="Where the functions listen.")] = Ports.functions,
+    mailbox_port: Annotated[int, typer.Option(help="Where the mailbox listens.")] = Ports.mailbox,
+    time_scale: Annotated[float, typer.Option(min=0.001, help="Backoff, delays and cron run so much faster.")] = 1.0,
+    reload: Annotated[bool, typer.Option(help="Start functions afresh when a file changes.")] = True,
+) -> None:
+    """Run everything here: Postgres, QStash, the functions at their URLs, the mailbox, the relay.
+
+    DATABASE_URL or QSTASH_URL in the environment take the place of the part that is run here otherwise.
+
+    [dim]jobs dev[/]   ·   [dim]jobs dev --time-scale 60[/]   retries take seconds
+    """
+    FOLDER.mkdir(exist_ok=True)
+    with (FOLDER / LOG).open("a", buffering=1) as log, _until_told_to_stop():
+        desk = Desk(
+            FOLDER.absolute(),  # for parts that run in another folder
+            ports=Ports(qstash=qstash_port, functions=functions_port, mailbox=mailbox_port),
+            given=_given(),
+            time_scale=time_scale,
+            reload=reload,
+            log=lambda part, line: print(f"{part}: {line}", file=log),
+        )
+        with ExitStack() as running:
+            with console.status("Starting Postgres, QStash, functions, mailbox …"):
+                running.enter_context(desk)
+                os.environ.update(desk.environment)
+                declare_schedules()
+            running.enter_context(desk.relay())
+            _screen(desk)
+    console.print("Stopped.")
+
+
+def _given() -> dict[str, str]:
+    from qstash_jobs.settings import Settings
+
+    names = {str(field.alias) for field in Settings.model_fields.values()}
+    return {name: value for name, value in os.environ.items() if name in names}
+
+
+@contextmanager
+def _until_told_to_stop() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the block in order."""
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        return
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _screen(desk: Desk) -> None:
+    addresses = _addresses(desk)
+    if not console.is_terminal:
+        show(addresses)
+        sys.stdout.flush()
+        _follow()
+        return
+    with Live(console=console, auto_refresh=False, screen=False) as live:
+        while True:
+            rows = max(3, console.height - addresses.row_count - 8)
+            live.update(Group(Panel(addresses, title="jobs dev", title_align="left"), _recent(rows)), refresh=True)
+            time.sleep(POLL_SECONDS)
+
+
+def _addresses(desk: Desk) -> Table:
+    environment = desk.environment
+    made = table("", "")
+    made.show_header = False
+    made.add_row("[dim]functions[/]", f"{environment['JOBS_BASE_URL']}/<job-type>")
+    made.add_row("[dim]QStash[/]", environment["QSTASH_URL"])
+    if desk.mailbox is not None:
+        made.add_row("[dim]mailbox[/]", desk.mailbox.url)
+    made.add_row("[dim]Postgres[/]", environment["DATABASE_URL"] if desk.postgres else "as DATABASE_URL says")
+    made.add_row("[dim]logs[/]", str(FOLDER / LOG))
+    made.add_row("[dim]try[/]", 'jobs enqueue probe \'{"mode": "fail-once"}\'   in another terminal; Ctrl-C stops')
+    return made
+
+
+def _recent(rows: int) -> Table:
+    made = table("job", "type", "status", "attempts", "created", "took", "error")
+    for one in _newest(rows):
+        made.add_row(*_line(one))
+    return made
+
+
+def _follow() -> None:
+    """A line for each change, for logs and pipes."""
+    seen: dict[UUID, tuple[str, int]] = {}
+    while True:
+        for one in reversed(_newest(100)):
+            if seen.get(one.job_id) != (one.status, one.attempts):
+                seen[one.job_id] = (one.status, one.attempts)
+                print("  ".join(str(cell) for cell in _line(one)), flush=True)  # noqa: T201
+        time.sleep(POLL_SECONDS)
+
+
+def _newest(limit: int) -> list[Execution]:
+    from qstash_jobs.executions import queries
+
+    try:
+        with transaction() as connection:
+            return list(queries.search(connection, limit=limit).executions)
+    except DatabaseUnreachable:  # Postgres is being restarted: the screen stays, and fills again
+        return []
+
+
+def _line(one: Execution) -> list[str | Text]:
+    return [
+        str(one.job_id),
+        one.job_type,
+        status(one.status),
+        f"{one.attempts}/{one.max_attempts}",
+        ago(one.created_at),
+        span(took(one)),
+        brief(one.error, 60),
+    ]
+
+
+def clean() -> None:
+    """Remove the desk's state in this checkout: its Postgres, its messages, its mail.
+
+    [dim]jobs clean[/]
+    """
+    from infra.local.postgres import EmbeddedPostgres
+
+    if not FOLDER.exists():
+        return
+    with only_one(FOLDER):
+        postgres = EmbeddedPostgres(FOLDER / "postgres")
+        if postgres.folder.exists():
+            postgres.remove()
+        shutil.rmtree(FOLDER)
+
+
+@dataclass(frozen=True)
+class Act:
+    """One job of the demo, and how it is to end."""
+
+    what: str
+    job: Job
+    ends: str
+    attempts: int
+    retries: int | None = None
+    redriven: bool = False
+
+
+def _acts() -> list[Act]:
+    from infra.cli.samples import MAILS
+    from qstash_jobs.jobs.probe import Probe, ProbeMode
+
+    return [
+        *(Act(f"mail: {mail.template}", mail, "completed", 1) for mail in MAILS),
+        Act("succeeds", Probe(), "completed", 1),
+        Act("fails once", Probe(mode=ProbeMode.FAIL_ONCE), "completed", 2),
+        Act("asks for a later attempt", Probe(mode=ProbeMode.RETRY_LATER), "completed", 2),
+        Act("continues twice", Probe(mode=ProbeMode.CONTINUE), "completed", 3),
+        Act("its process dies once", Probe(mode=ProbeMode.CRASH_ONCE), "completed", 2),
+        Act("fails always", Probe(mode=ProbeMode.FAIL_ALWAYS), "failed", 3),
+        Act("is not retryable", Probe(mode=ProbeMode.NOT_RETRYABLE), "failed", 1),
+        Act("runs out of time", Probe(mode=ProbeMode.TIME_OUT), "failed", 1, retries=0),
+        Act("fails, is redriven", Probe(mode=ProbeMode.FAIL_ONCE), "completed", 2, retries=0, redriven=True),
+    ]
+
+
+def demo(
+    time_scale: Annotated[float, typer.Option(min=0.001, help="Backoff, delays and cron run so much faster.")] = (
+        DEMO_TIME_SCALE
+    ),
+) -> None:
+    """Start everything apart, enqueue one of each mail and probes that fail on purpose, and wait until all is settled.
+
+    Exit 0 only if every job ended as it should.
+
+    [dim]jobs demo[/]
+    """
+    began = time.monotonic()
+    folder = Path(tempfile.mkdtemp(prefix="jobs-demo-"))
+    log_path = ROOT / "build" / "demo.log"
+    log_path.parent.mkdir(exist_ok=True)
+    with log_path.open("w", buffering=1) as log:
+        desk = Desk(
+            folder,
+            ports=Ports(0, 0, 0),
+            time_scale=time_scale,
+            log=lambda part, line: print(f"{part}: {line}", file=log),
+        )
+        try:
+            with desk, desk.relay():
+                os.environ.update(desk.environment)
+                well = _play(began)
+        finally:
+            if desk.postgres is not None:
+                desk.postgres.remove()
+            shutil.rmtree(folder, ignore_errors=True)
+    if not well:
+        console.print(f"[bold red]Not every job ended as it should.[/] The functions' logs are in {log_path}")
+        raise typer.Exit(1)
+
+
+def _play(began: float) -> bool:
+    from qstash_jobs import dispatch
+
+    acts = _acts()
+    ids = [dispatch.enqueue(act.job, retries=act.retries) for act in acts]
+    console.print(f"{len(ids)} jobs enqueued after {time.monotonic() - began:.1f} s")
+    redriven: set[UUID] = set()
+    until = time.monotonic() + DEMO_SECONDS
+    while True:
+        rows = _rows(ids)
+        for act, row in zip(acts, rows, strict=True):
+            if act.redriven and row.status == "failed" and row.job_id not in redriven:
+                dispatch.requeue(row.job_id, by="the demo")
+                redriven.add(row.job_id)
+        settled = all(
+            row.status in {"completed", "failed", "cancelled"} and (not act.redriven or row.generation > 1)
+            for act, row in zip(acts, rows, strict=True)
+        )
+        if settled or time.monotonic() > until:
+            break
+        time.sleep(0.1)
+    return _curtain(acts, rows, time.monotonic() - began)
+
+
+def _rows(ids: list[UUID]) -> list[Execution]:
+    from qstash_jobs.executions import queries
+
+    with transaction() as connection:
+        found = [queries.get(connection, job_id) for job_id in ids]
+    return [row for row in found if row is not None]
+
+
+def _curtain(acts: list[Act], rows: list[Execution], seconds: float) -> bool:
+    made = table("", "type", "what it does", "status", "attempts", "took", "error")
+    all_well = True
+    for act, row in zip(acts, rows, strict=True):
+        well = (row.status, row.attempts) == (act.ends, act.attempts)
+        all_well = all_well and well
+        made.add_row(
+            "[green]✓[/]" if well else "[bold red]✗[/]",
+            row.job_type,
+            act.what,
+            status(row.status),
+            f"{row.attempts} of {row.max_attempts}",
+            span(took(row)),
+            brief(row.error, 50),
+        )
+    show(made)
+    console.print(f"{len(rows)} jobs settled after {span(timedelta(seconds=seconds))}")
+    return all_well

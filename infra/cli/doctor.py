@@ -1,0 +1,174 @@
+"""Check that everything that jobs need is there, and say what to mend."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import typer
+from rich.markup import escape
+
+from infra.cli import environment
+from infra.cli.reading import transaction
+from infra.cli.screen import console, plain
+from qstash_jobs.errors import DatabaseUnreachable, JobsError, PublishFailed
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found."""
+
+    ok: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing to look at, of no use while another is not well."""
+
+    name: str
+    look: Callable[[], Finding]
+    after: str | None = None
+
+
+def doctor() -> None:
+    """Check settings, database, QStash, signing keys and the functions' URLs, and say what to mend.
+
+    [dim]jobs doctor[/]
+    """
+    environment.load()
+    checks = [
+        Check("settings", _settings),
+        Check("database", _database),
+        Check("tables", _tables, after="database"),
+        Check("QStash", _qstash),
+        Check("signing keys", _keys, after="QStash"),
+        Check("functions", _functions),
+        Check("queue", _queue, after="tables"),
+    ]
+    sick: set[str] = set()
+    for check in checks:
+        if check.after in sick:
+            sick.add(check.name)
+            console.print(f"– [bold]{check.name:<13}[/] not looked at: mend the {check.after} first")
+            continue
+        finding = _examine(check)
+        if not finding.ok:
+            sick.add(check.name)
+        mark = "[green]✓[/]" if finding.ok else "[bold red]✗[/]"
+        console.print(f"{mark} [bold]{check.name:<13}[/] {escape(plain(finding.text))}")
+    if sick:
+        raise typer.Exit(1)
+
+
+def _examine(check: Check) -> Finding:
+    try:
+        return check.look()
+    except Exception as error:  # noqa: BLE001  # whatever is wrong is what the doctor is here to say
+        known = isinstance(error, JobsError)
+        return Finding(False, str(error) if known else f"{type(error).__name__}: {error}")
+
+
+def _settings() -> Finding:
+    from qstash_jobs.settings import settings
+
+    settings().secret("DATABASE_URL")
+    settings().secret("QSTASH_TOKEN")
+    return Finding(True, f"QStash at {settings().qstash_url}, plan {settings().qstash_plan}")
+
+
+def _database() -> Finding:
+    from qstash_jobs.database import database
+
+    dsn = database().dsn
+    try:
+        version, round_trip_ms = _ask_version()
+    except DatabaseUnreachable as error:
+        return Finding(False, f"no answer at {dsn.host} ({error}): is it running there, and is DATABASE_URL right?")
+    if int(version) < 140_000:
+        return Finding(False, f"Postgres {version}: 14 or newer is needed")
+    return Finding(True, f"Postgres {int(version) // 10_000} at {dsn.host}, {round_trip_ms:.1f} ms away, TLS {dsn.tls}")
+
+
+def _ask_version() -> tuple[str, float]:
+    import time
+
+    from qstash_jobs.database import database
+
+    database().run("SELECT 1")
+    began = time.perf_counter()
+    version = database().run("SHOW server_version_num")[0][0]
+    return str(version), (time.perf_counter() - began) * 1000
+
+
+def _tables() -> Finding:
+    from infra.migrations import pending
+
+    with transaction() as connection:
+        missing = pending(connection)
+    return Finding(not missing, f"missing {', '.join(missing)}; run: jobs migrate" if missing else "up to date")
+
+
+def _qstash() -> Finding:
+    from qstash_jobs.relay import qstash
+    from qstash_jobs.settings import settings
+
+    try:
+        count = len(qstash().schedules())
+    except PublishFailed as error:
+        if error.status in {401, 403}:
+            return Finding(False, f"it refuses our token: set QSTASH_TOKEN anew, of the region {settings().qstash_url}")
+        return Finding(False, f"{error} (at {settings().qstash_url}): is QSTASH_URL right?")
+    return Finding(True, f"answers, and knows {count} schedule{'' if count == 1 else 's'}")
+
+
+def _keys() -> Finding:
+    from qstash_jobs.relay import qstash
+    from qstash_jobs.settings import settings
+
+    ours, theirs = set(settings().signing_keys), set(qstash().signing_keys())
+    if ours == theirs:
+        return Finding(True, "ours are QStash's")
+    if ours & theirs:
+        return Finding(False, "one of them is old: QStash has rolled its keys; set both anew, and redeploy")
+    return Finding(False, "none of ours is QStash's, so every delivery is refused: set both anew, for this region")
+
+
+def _functions() -> Finding:
+    from infra.local.desk import ROOT
+    from infra.local.gateway import discover
+    from qstash_jobs.relay import FAILURE_CALLBACK
+    from qstash_jobs.settings import settings
+
+    names = sorted({spec.name for spec in discover(ROOT / "functions")} | {FAILURE_CALLBACK})
+    silent = [name for name in names if not _refuses_unsigned(settings().url(name))]
+    if silent:
+        return Finding(
+            False,
+            f"{', '.join(silent)}: not answering as they should, e.g. at {settings().url(silent[0])}: are they deployed, and is JOBS_BASE_URL right?",
+        )
+    return Finding(True, f"{len(names)} answer, and refuse what is not signed")
+
+
+def _refuses_unsigned(url: str) -> bool:
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, data=b"{}", method="POST"), timeout=10)  # noqa: S310
+    except urllib.error.HTTPError as error:
+        return error.code == 401
+    except OSError:
+        return False
+    return False
+
+
+def _queue() -> Finding:
+    from infra.cli.screen import span
+    from qstash_jobs.executions import queries
+
+    with transaction() as connection:
+        health = queries.health(connection)
+    text = f"{health.waiting} could run now, the oldest for {span(health.oldest)}; {health.unpublished} not published"
+    if health.expired:
+        text += f"; {health.expired} leases ended, which reconcile-jobs frees: does its schedule run?"
+    return Finding(health.expired == 0, text)

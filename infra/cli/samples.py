@@ -1,0 +1,54 @@
+"""One of each mail, as the demo sends them."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+from qstash_jobs.jobs.send_email import (
+    EmailChangeData,
+    PasswordChangedData,
+    PasswordResetData,
+    PaymentFailedData,
+    SubscriptionCreatedData,
+    TeamInvitationData,
+    WelcomeData,
+)
+
+_ADA = "ada@example.com"
+
+MAILS = (
+    WelcomeData(recipient_name="Ada Lovelace").addressed(_ADA),
+    PasswordResetData(recipient_name="Ada Lovelace", reset_url="https://app.example.com/reset?token=3f9a").addressed(
+        _ADA
+    ),
+    PasswordChangedData(
+        recipient_name="Ada Lovelace", changed_at=datetime(2026, 3, 14, 9, 26, tzinfo=UTC), ip_address="203.0.113.7"
+    ).addressed(_ADA),
+    EmailChangeData(
+        recipient_name="Ada Lovelace",
+        new_email="ada@analytical.example",
+        confirm_url="https://app.example.com/confirm?token=81c2",
+    ).addressed("ada@analytical.example"),
+    TeamInvitationData(
+        inviter_name="Charles Babbage",
+        organization_name="Analytical Engines",
+        role="engineer",
+        invite_url="https://app.example.com/invitations/5d1e",
+    ).addressed(_ADA),
+    SubscriptionCreatedData(
+        recipient_name="Ada Lovelace",
+        plan_name="Team",
+        amount=Decimal("29.00"),
+        currency="EUR",
+        next_billing_date=date(2026, 4, 14),
+    ).addressed(_ADA),
+    PaymentFailedData(
+        recipient_name="Ada Lovelace",
+        amount=Decimal("29.00"),
+        currency="EUR",
+        update_payment_url="https://app.example.com/billing",
+        retry_date=date(2026, 4, 17),
+    ).addressed(_ADA),
+)
+"""All of them to made-up people."""
