@@ -1,0 +1,1 @@
+"""What it costs, as ratios against a floor measured in the same run: `make bench`."""
