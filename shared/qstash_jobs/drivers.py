@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import socket
 import time
 from collections.abc import Generator, Sequence
 from typing import Any, Protocol
@@ -39,7 +40,10 @@ class Pg8000:
     """The default: pure Python, small."""
 
     def connect(self, dsn: Dsn, timeout_seconds: float) -> Any:
-        connection = _pg8000_connection()(**dsn.pg8000(timeout_seconds))
+        options = dsn.pg8000(timeout_seconds)
+        address = options.pop("unix_sock", None) or (options["host"], options.pop("port"))
+        stream = _stream(address, options.pop("timeout"))
+        connection = _pg8000_connection()(sock=stream, **options)
         connection.autocommit = True
         return connection
 
@@ -62,6 +66,22 @@ class Pg8000:
         return CONNECTION_FAILURE if isinstance(error, OSError | InterfaceError) else None
 
 
+def _stream(address: str | tuple[str, int], timeout_seconds: float) -> socket.socket:
+    """A connected socket; its timeout holds for connecting and for every read."""
+    if isinstance(address, tuple):
+        stream = socket.create_connection(address, timeout_seconds)
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        return stream
+    stream = socket.socket(socket.AF_UNIX)
+    try:
+        stream.settimeout(timeout_seconds)
+        stream.connect(address)
+    except BaseException:
+        stream.close()
+        raise
+    return stream
+
+
 @functools.cache
 def _pg8000_connection() -> Any:
     import pg8000.dbapi
@@ -69,11 +89,12 @@ def _pg8000_connection() -> Any:
     class Connection(pg8000.dbapi.Connection):  # type: ignore[misc]
         _usock = _sock = None
 
-        def __init__(self, *arguments: Any, **options: Any) -> None:
+        def __init__(self, *, sock: socket.socket, **options: Any) -> None:
             try:
-                super().__init__(*arguments, **options)
-            except BaseException:  # pg8000 leaves its socket open when the other side goes before it says hello
+                super().__init__(sock=sock, **options)
+            except BaseException:  # pg8000 leaves the socket open when the other side goes before it says hello
                 self.close()
+                sock.close()  # which pg8000 may not have come to call its own
                 raise
 
         def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -149,12 +150,13 @@ def test_the_limit_holds_for_one_message_only(connect: Connect, timeout: timedel
 # Broken connections
 
 
-def test_a_server_that_goes_before_the_greeting_leaves_no_socket_open() -> None:
+@pytest.mark.parametrize("tls", [False, ssl.create_default_context()], ids=["plain", "TLS"])
+def test_a_server_that_goes_before_the_greeting_leaves_no_socket_open(tls: object) -> None:
     """Its remains would otherwise complain, from wherever they are collected, that they cannot say goodbye."""
     ours, theirs = socket.socketpair()
     theirs.close()
     with pytest.raises((OSError, InterfaceError)):
-        _pg8000_connection()(user="u", sock=ours)
+        _pg8000_connection()(user="u", host="db.example", ssl_context=tls, sock=ours)
     assert ours.fileno() == -1
 
 
