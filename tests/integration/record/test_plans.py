@@ -59,6 +59,8 @@ def filled(postgres: EmbeddedPostgres) -> Iterator[Engine]:
     autocommit.execute(text(f"CREATE DATABASE {DATABASE} TEMPLATE template_jobs STRATEGY file_copy"))
     engine = engine_for(postgres.url(DATABASE))
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        # VACUUM takes no row for visible to all whose commit is not on disk yet.
+        connection.execute(text("SET synchronous_commit = on"))
         connection.exec_driver_sql(FILL, execution_options={"no_parameters": True})
         for table, columns in (
             ("job_attempts", "job_id, attempt, generation, publication, lease_owner, cold_start, started_at"),
