@@ -37,6 +37,7 @@ class Dev:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            preexec_fn=ignore_interrupts,
         )
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
@@ -71,6 +72,11 @@ class Dev:
             *(f"process {pid}" for pid in self.pids if alive(pid)),
             *(f"port {port}" for port in ports if listens(port)),
         ]
+
+
+def ignore_interrupts() -> None:
+    """As a shell leaves it to what it starts in the background: Ctrl-C is to end the desk all the same."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def descendants(pid: int) -> set[int]:
