@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from infra.cli.screen import console, show, table
+from infra.cli.screen import console, errors, show, table
 from infra.local.desk import ROOT, Desk, Ports
 from tests.benchmarks import floors
 from tests.benchmarks.measure import Result, at_least, compare, compare_reported, exactly
@@ -34,9 +34,12 @@ def main() -> None:
     if unknown:
         sys.exit(f"there is no benchmark {sorted(unknown)[0]!r}; there are {', '.join(BENCHMARKS)}")
     logging.getLogger("qstash_jobs").setLevel(logging.ERROR)
-    with _desk() as desk:
+    results: list[Result] = []
+    with _desk() as desk, errors.status("") as progress, contextlib.redirect_stdout(io.StringIO()):  # functions log
         os.environ.update(desk.environment)
-        results = [result for run in chosen.values() for result in run(desk)]
+        for name, run in chosen.items():
+            progress.update(f"Measuring {name} …")
+            results.extend(run(desk))
     made = table("what", "ours", "floor", "ratio", "target", "")
     for one in results:
         ratio = "" if one.ratio is None else f"{one.ratio:.2f} ×"
@@ -79,16 +82,14 @@ def worker(desk: Desk) -> Iterator[Result]:
     jobs = enqueue_many([Probe() for _ in range((rounds + 1) * repeats * 2)], publish="relay")
     events = iter([signed_event(Probe(), job_id=job.job_id, by_reference=True) for job in jobs])
     context = Context(timedelta(hours=1))
-    with contextlib.redirect_stdout(io.StringIO()):
-        result = compare(
-            "worker: one delivery",
-            lambda: handler(next(events), context),
-            lambda: floors.deliver(bare, next(events), key, url),
-            at_most=1.5,
-            rounds=rounds,
-            repeats=repeats,
-        )
-    yield result
+    yield compare(
+        "worker: one delivery",
+        lambda: handler(next(events), context),
+        lambda: floors.deliver(bare, next(events), key, url),
+        at_most=1.5,
+        rounds=rounds,
+        repeats=repeats,
+    )
 
 
 def enqueueing(desk: Desk) -> Iterator[Result]:
