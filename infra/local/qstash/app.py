@@ -11,10 +11,21 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from infra.local.qstash.api import admin, dead_letters, events, keys, messages, publishing, queues, schedules
+from infra.local.qstash.api import (
+    admin,
+    dead_letters,
+    events,
+    flow_control,
+    keys,
+    messages,
+    publishing,
+    queues,
+    schedules,
+    url_groups,
+)
 from infra.local.qstash.api.gatekeeper import Gatekeeper
 from infra.local.qstash.api.reading import service_of
-from infra.local.qstash.errors import ApiError, PublishRefused, QuotaExceeded
+from infra.local.qstash.errors import ApiError, QuotaExceeded
 from infra.local.qstash.ledger import Listener
 from infra.local.qstash.service import Service
 from infra.local.qstash.settings import Settings
@@ -22,10 +33,12 @@ from infra.local.qstash.settings import Settings
 ROUTES = [
     *publishing.routes,
     *messages.routes,
+    *url_groups.routes,
     *queues.routes,
     *schedules.routes,
     *dead_letters.routes,
     *events.routes,
+    *flow_control.routes,
     *keys.routes,
     *admin.routes,
 ]
@@ -45,7 +58,7 @@ def create_app(settings: Settings | None = None, on_event: Listener | None = Non
 
     app = Starlette(
         routes=ROUTES,
-        middleware=[Middleware(Gatekeeper, token=settings.token)],
+        middleware=[Middleware(Gatekeeper, settings=settings)],
         exception_handlers={
             ApiError: _api_error,
             HTTPException: _http_error,
@@ -61,12 +74,8 @@ def create_app(settings: Settings | None = None, on_event: Listener | None = Non
 async def _api_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, ApiError):
         raise error
-    status, headers = error.status, {}
-    if isinstance(error, QuotaExceeded):
-        status = service_of(request).settings.quota_status
-    if isinstance(error, PublishRefused) and status == 429:
-        headers = {"Burst-RateLimit-Limit": "0", "Burst-RateLimit-Remaining": "0", "Burst-RateLimit-Reset": "0"}
-    return JSONResponse({"error": error.text}, status_code=status, headers=headers)
+    status = service_of(request).settings.quota_status if isinstance(error, QuotaExceeded) else error.status
+    return JSONResponse({"error": error.text}, status_code=status, headers=error.headers)
 
 
 async def _http_error(_request: Request, error: Exception) -> Response:

@@ -19,6 +19,7 @@ from infra.local.qstash.filters import (
 )
 from infra.local.qstash.message import Json, message_json, present, publication_json, text_or_base64
 from infra.local.qstash.publication import Publication, load
+from infra.local.qstash.redaction import shown_body
 from infra.local.qstash.store import Store
 
 EVENT_COLUMNS = MESSAGE_COLUMNS | ADDRESS_COLUMNS | {"state": "events.state"}
@@ -175,7 +176,7 @@ def _event_json(time_ms: int, state: str, details: str, message_id: str, documen
         **shown,
         **present(
             {
-                "body": base64.b64encode(body).decode(),
+                "body": base64.b64encode(shown_body(publication)).decode(),
                 "timeout": publication.timeout_seconds and publication.timeout_seconds * 1_000,
             }
         ),

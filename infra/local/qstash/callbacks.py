@@ -66,6 +66,8 @@ def _body(message: Message, outcome: Outcome) -> Json:
                 "retried": message.retried or None,
                 "sourceHeader": header_map(publication.headers),
                 "sourceBody": base64.b64encode(publication.body).decode(),
+                "topicName": publication.topic,
+                "endpointName": publication.endpoint,
                 "scheduleId": publication.schedule_id,
                 "callerIP": publication.caller_ip,
                 "queueName": publication.queue,

@@ -54,6 +54,10 @@ class Clock:
         """Unix seconds on the timeline."""
         return self.anchor.at(time.time())
 
+    def wall_of(self, timeline: float) -> float:
+        """The wall time at which the timeline shows, or showed, this."""
+        return self.anchor.wall + (timeline - self.anchor.timeline) / self.anchor.scale
+
     def advance(self, seconds: float) -> None:
         """Move the timeline forward at once."""
         wall = time.time()

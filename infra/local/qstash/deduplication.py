@@ -15,7 +15,9 @@ WINDOW_SECONDS = 600.0
 def deduplication_key(publication: Publication) -> str | None:
     """The key that repeats share: the publisher's id, else a hash over destination, headers and body if asked for."""
     if publication.deduplication_id is not None:
-        return f"id:{publication.deduplication_id}"
+        # One id stands for a message to each endpoint of a group.
+        endpoint = f":{publication.url}" if publication.topic is not None else ""
+        return f"id:{publication.deduplication_id}{endpoint}"
     if not publication.content_based_deduplication:
         return None
     digest = hashlib.sha256()

@@ -102,6 +102,7 @@ class Courier:
             "Upstash-Signature": sign(self._signing_key(), publication.url, publication.body),
             "Upstash-Region": self._region,
             "Upstash-Caller-Ip": publication.caller_ip,
+            "Upstash-Topic-Name": publication.topic,
             "Upstash-Schedule-Id": publication.schedule_id,
             "Upstash-Label": ",".join(publication.labels),
             "Upstash-Retry-Delay": publication.retry_delay,

@@ -18,12 +18,14 @@ from infra.local.qstash.clock import Agenda, Clock
 from infra.local.qstash.deduplication import Deduplication, deduplication_key
 from infra.local.qstash.delivery import Courier
 from infra.local.qstash.faults import Faults
-from infra.local.qstash.gates import FlowGate, Gate
+from infra.local.qstash.flow_control import FlowKeys
+from infra.local.qstash.gates import Gate
 from infra.local.qstash.ledger import Ledger, response_content
 from infra.local.qstash.message import Message, Place, header_map, milliseconds, new_id
 from infra.local.qstash.options import OptionReader
-from infra.local.qstash.publication import FlowControl, Publication
+from infra.local.qstash.publication import Publication
 from infra.local.qstash.queues import Queue, Queues
+from infra.local.qstash.quota import DailyQuota
 from infra.local.qstash.settings import Settings
 from infra.local.qstash.state import EventKind, State, Verb
 from infra.local.qstash.store import Store
@@ -40,6 +42,7 @@ class Receipt:
     """The answer to a publication; of a repeat, the message that it repeats."""
 
     message_id: str
+    url: str
     deduplicated: bool = False
 
 
@@ -55,20 +58,22 @@ class Engine:
         courier: Courier,
         options: OptionReader,
         faults: Faults,
+        quota: DailyQuota,
     ) -> None:
         self.clock = clock
         self.timeline = Agenda(clock.now, clock.scale)
         self.wall = Agenda(clock.wall)
         self.queues = Queues(store, clock, settings.limits, self._await_due)
-        self.flow_gates: dict[str, FlowGate] = {}
         self.live: dict[str, Message] = {}
         """Messages that can be read: those on their way, and for a short grace those that are settled."""
-        self._plan = Gate(self._launch, parallelism=settings.limits.parallelism)
+        self.plan = Gate(self._launch, parallelism=settings.limits.parallelism)
+        self.flow_keys = FlowKeys(store, clock, self.timeline, self.plan.submit)
         self._grace_seconds = settings.grace_seconds
         self._ledger = ledger
         self._courier = courier
         self._options = options
         self._faults = faults
+        self._quota = quota
         self._deduplication = Deduplication(store, clock)
         self._attempts: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -102,14 +107,15 @@ class Engine:
         """
         key = deduplication_key(publication)
         if key is not None and (existing := self._deduplication.existing(key)) is not None:
-            return Receipt(existing, deduplicated=True)
+            return Receipt(existing, publication.url, deduplicated=True)
         message = self._new_message(publication, place)
         self._take(message)
         if key is not None:
             self._deduplication.remember(key, message.id)
         self._ledger.accepted(message)
+        self._quota.count()
         self._line_up(message)
-        return Receipt(message.id)
+        return Receipt(message.id, publication.url)
 
     def cancel(self, message_id: str) -> bool:
         """Whether the message was on its way, and now is not, or will end with the attempt that is out."""
@@ -151,15 +157,8 @@ class Engine:
         elif message.place is not None and (queue := self._queue_of(message)) is not None:
             queue.gate.hold(message.place.holder)
         if (control := message.publication.flow_control) is not None:
-            self._configure(control)
+            self.flow_keys.configure(control)
         self.live[message.id] = message
-
-    def _configure(self, control: FlowControl) -> None:
-        """The last message's limits are those of its key."""
-        if (gate := self.flow_gates.get(control.key)) is None:
-            gate = self.flow_gates[control.key] = FlowGate(self._plan.submit, self.clock, self.timeline)
-        gate.parallelism, gate.rate, gate.period_seconds = control.parallelism, control.rate, control.period_seconds
-        gate.drain()
 
     def _queue_of(self, message: Message) -> Queue | None:
         """The queue that the message has a place in; None too if it was deleted since."""
@@ -182,7 +181,7 @@ class Engine:
         if message.state.settled:
             return
         control = message.publication.flow_control
-        gate = self._plan if control is None else self.flow_gates[control.key]
+        gate = self.plan if control is None else self.flow_keys.gate(control.key)
         gate.submit(message)
 
     def _launch(self, message: Message) -> None:
@@ -200,12 +199,11 @@ class Engine:
             _logger.error("an attempt could not be settled", exc_info=error)
 
     async def _attempt(self, message: Message) -> None:
-        deliver = self._courier.deliver_twice if self._faults.duplicates() else self._courier.deliver
-        outcome = await deliver(message)
+        outcome = await self._faults.deliver(self._courier, message)
         self._settle(message, outcome)
-        self._plan.leave(message.id)
+        self.plan.leave(message.id)
         if (control := message.publication.flow_control) is not None:
-            self.flow_gates[control.key].leave(message.id)
+            self.flow_keys.gate(control.key).leave(message.id)
 
     def _settle(self, message: Message, outcome: Outcome) -> None:
         verdict = judge(outcome, message.publication, message.retried, wall=self.clock.wall())
@@ -242,10 +240,10 @@ class Engine:
     def _end_canceled(self, message: Message) -> None:
         """End a message that waits, wherever it does."""
         if (control := message.publication.flow_control) is not None:
-            gate = self.flow_gates[control.key]
+            gate = self.flow_keys.gate(control.key)
             if not gate.withdraw(message):
                 gate.leave(message.id)
-        self._plan.withdraw(message)
+        self.plan.withdraw(message)
         queue = self._queue_of(message)
         if queue is not None and queue.gate.withdraw(message):
             message.place = None  # it had not taken it yet

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from infra.local.qstash.clock import Agenda, Clock
 from infra.local.qstash.message import Message
+from infra.local.qstash.publication import FlowControl
 
 Admit = Callable[[Message], None]
 
@@ -75,23 +76,52 @@ class FlowGate(Gate):
         self.period_seconds = 1
         self.period_start = -math.inf
         self.started = 0
+        self.pinned_parallelism = False
+        self.pinned_rate = False
         self._clock = clock
         self._timeline = timeline
         self._opens_at = -math.inf
+
+    @property
+    def in_period(self) -> bool:
+        """Whether a period runs, in which `started` have started."""
+        return self._clock.now() < self.period_start + self.period_seconds
+
+    def configure(self, control: FlowControl) -> None:
+        """Take a message's limits over, but for those that are pinned."""
+        if not self.pinned_parallelism:
+            self.parallelism = control.parallelism
+        if not self.pinned_rate:
+            self.rate, self.period_seconds = control.rate, control.period_seconds
+        self.drain()
+
+    def pin(self, *, parallelism: int | None, rate: int | None, period_seconds: int | None) -> None:
+        """Set limits that `configure` leaves alone."""
+        if parallelism is not None:
+            self.pinned_parallelism, self.parallelism = True, parallelism
+        if rate is not None:
+            self.pinned_rate, self.rate, self.period_seconds = True, rate, period_seconds or 1
+            self.begin_period()
+        self.drain()
+
+    def begin_period(self) -> None:
+        """Start counting anew."""
+        self.period_start, self.started = self._clock.now(), 0
+        self.drain()
 
     def _has_room(self) -> bool:
         if not super()._has_room():
             return False
         if self.rate is None:
             return True
-        now = self._clock.now()
-        if now >= self.period_start + self.period_seconds:
-            self.period_start, self.started = now, 0
+        if not self.in_period:
+            self.period_start, self.started = self._clock.now(), 0
         if self.started < self.rate:
             return True
-        if self._opens_at <= now:
-            self._opens_at = self.period_start + self.period_seconds
-            self._timeline.add(self._opens_at, self.drain)
+        ends_at = self.period_start + self.period_seconds
+        if not self._clock.now() < self._opens_at <= ends_at:  # not waiting yet, or for a period that has changed
+            self._opens_at = ends_at
+            self._timeline.add(ends_at, self.drain)
         return False
 
     def _count_start(self) -> None:

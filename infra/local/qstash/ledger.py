@@ -57,7 +57,7 @@ class Ledger:
                 milliseconds(message.created_at),
                 publication.url,
                 publication.queue,
-                None,
+                publication.topic,
                 publication.schedule_id,
                 publication.caller_ip,
                 control.key if control else None,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.local.qstash.publication import FlowControl, Headers, Publication
+from infra.local.qstash.redaction import shown_body, shown_headers
 from infra.local.qstash.state import MOVES, State, Verb
 
 Json = dict[str, Any]
@@ -105,11 +106,13 @@ def publication_json(publication: Publication) -> Json:
     return present(
         {
             "method": publication.method,
-            "header": header_map(publication.headers),
+            "header": header_map(shown_headers(publication)),
             "callback": publication.callback,
             "callbackHeader": forwarded_callback_headers(publication.callback_headers),
             "failureCallback": publication.failure_callback,
             "failureCallbackHeader": forwarded_callback_headers(publication.failure_callback_headers),
+            "topicName": publication.topic,
+            "endpointName": publication.endpoint,
             "queueName": publication.queue,
             "scheduleId": publication.schedule_id,
             "callerIP": publication.caller_ip,
@@ -137,5 +140,5 @@ def message_json(message_id: str, publication: Publication, created_at: float) -
         "notBefore": milliseconds(not_before(publication, created_at)),
         "createdAt": milliseconds(created_at),
         **publication_json(publication),
-        **text_or_base64(publication.body, "body"),
+        **text_or_base64(shown_body(publication), "body"),
     }

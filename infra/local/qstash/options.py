@@ -13,7 +13,8 @@ from infra.local.qstash.destination import Destinations
 from infra.local.qstash.durations import parse_seconds
 from infra.local.qstash.errors import BadRequest, QuotaExceeded
 from infra.local.qstash.expression import compile_expression
-from infra.local.qstash.publication import FlowControl, Headers
+from infra.local.qstash.publication import FlowControl, Headers, canonical
+from infra.local.qstash.redaction import parse_redaction
 from infra.local.qstash.settings import Limits
 
 PREFIX = "upstash-"
@@ -24,6 +25,7 @@ FAILURE_CALLBACK = "upstash-failure-callback"
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 LONGEST_PERIOD_SECONDS = 7 * 86_400
 LONGEST_COUNT = 1_000_000_000
+LONGEST_KEY = 512
 
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -70,7 +72,7 @@ class OptionReader:
         for name, value in options.items():
             if (reader := OPTIONS.get(name)) is not None:
                 field, read = reader
-                fields[field] = read(self, _canonical(name), value)
+                fields[field] = read(self, canonical(name), value)
         fields |= self._flow_control(options)
         fields |= self._callback(options, CALLBACK, "callback")
         fields |= self._callback(options, FAILURE_CALLBACK, "failure_callback")
@@ -92,17 +94,17 @@ class OptionReader:
     def _callback(self, options: dict[str, str], prefix: str, field: str) -> Fields:
         """The callback's address, and its own headers, which are read here once so that a wrong one is refused now."""
         config = tuple(
-            (_canonical(name[len(prefix) + 1 :]), value)
+            (canonical(name[len(prefix) + 1 :]), value)
             for name, value in options.items()
             if name.startswith(prefix + "-") and len(name) > len(prefix) + 1
         )
         fields: Fields = {}
         if prefix in options:
-            fields[field] = self._destinations.check(options[prefix], subject=f"{_canonical(prefix)} url")
+            fields[field] = self._destinations.check(options[prefix], subject=f"{canonical(prefix)} url")
         if config:
             names = [name.lower() for name, _ in config]
             if "delay" in names or "not-before" in names:
-                raise BadRequest(f"{_canonical(prefix)}-Delay is not supported: callbacks cannot be delayed")
+                raise BadRequest(f"{canonical(prefix)}-Delay is not supported: callbacks cannot be delayed")
             self.callback_fields(config)
             fields[f"{field}_headers"] = config
         return fields
@@ -111,8 +113,8 @@ class OptionReader:
         key, value = options.get("upstash-flow-control-key"), options.get("upstash-flow-control-value")
         if key is None and value is None:
             return {}
-        if not key or len(key) > 512:
-            raise BadRequest("Upstash-Flow-Control-Key must have 1 to 512 characters")
+        if not key or len(key) > LONGEST_KEY:
+            raise BadRequest(f"Upstash-Flow-Control-Key must have 1 to {LONGEST_KEY} characters")
         return {"flow_control": _read_flow_control(key, value or "")}
 
     def _method(self, name: str, value: str) -> str:
@@ -165,6 +167,12 @@ class OptionReader:
             raise BadRequest(f"{name} must have 1 to 1024 characters")
         return value
 
+    def _redaction(self, name: str, value: str) -> tuple[str, ...]:
+        try:
+            return parse_redaction(value)
+        except ValueError as error:
+            raise BadRequest(f"{name}: {error}") from error
+
     def _flag(self, name: str, value: str) -> bool:
         return _flag(name, value)
 
@@ -179,6 +187,7 @@ OPTIONS: dict[str, tuple[str, Callable[[OptionReader, str, str], Any]]] = {
     "upstash-label": ("labels", OptionReader._labels),
     "upstash-deduplication-id": ("deduplication_id", OptionReader._deduplication_id),
     "upstash-content-based-deduplication": ("content_based_deduplication", OptionReader._flag),
+    "upstash-redact-fields": ("redact", OptionReader._redaction),
 }
 """Header -> the field of a Publication, and its reader. Callbacks, flow control and forwarding take several headers."""
 
@@ -220,11 +229,11 @@ def _headers(
     chosen: dict[str, list[str]] = {}
     for name, value in ordinary:
         if (name == "content-type" and content_type) or (every and name not in _NOT_INHERITED):
-            chosen.setdefault(_canonical(name), []).append(value)
+            chosen.setdefault(canonical(name), []).append(value)
     explicit: dict[str, list[str]] = {}
     for name, value in forwarded:
         if name and name.lower() not in _NOT_FORWARDED:
-            explicit.setdefault(_canonical(name), []).append(value)
+            explicit.setdefault(canonical(name), []).append(value)
     return tuple((name, value) for name, values in (chosen | explicit).items() for value in values)
 
 
@@ -263,8 +272,3 @@ def _flag(name: str, value: str) -> bool:
     if value.lower() not in ("true", "false"):
         raise BadRequest(f"{name} must be true or false, not {value[:32]!r}")
     return value.lower() == "true"
-
-
-def _canonical(name: str) -> str:
-    """The name as Go writes it."""
-    return "-".join(part[:1].upper() + part[1:].lower() for part in name.split("-"))

@@ -56,6 +56,17 @@ class Publication:
     caller_ip: str | None = None
     deduplication_id: str | None = None
     content_based_deduplication: bool = False
+    topic: str | None = None
+    """The URL group that it was published to; until it is spread over the group's endpoints, `url` is its name too."""
+    endpoint: str | None = None
+    """The name of the group's endpoint at `url`."""
+    redact: tuple[str, ...] = ()
+    """What nobody is shown: `body`, `header` (all of them), `header[Name]`."""
+
+
+def canonical(name: str) -> str:
+    """A header's name as Go writes it."""
+    return "-".join(part[:1].upper() + part[1:].lower() for part in name.split("-"))
 
 
 _SCALARS = (
@@ -72,7 +83,10 @@ _SCALARS = (
     "caller_ip",
     "deduplication_id",
     "content_based_deduplication",
+    "topic",
+    "endpoint",
 )
+_TEXTS = ("labels", "redact")
 _HEADERS = ("headers", "callback_headers", "failure_callback_headers")
 
 
@@ -83,7 +97,7 @@ def dump(publication: Publication) -> str:
         value = getattr(publication, name)
         if value is not None:
             document[name] = value
-    for name in (*_HEADERS, "labels"):
+    for name in (*_HEADERS, *_TEXTS):
         if value := getattr(publication, name):
             document[name] = value
     if (control := publication.flow_control) is not None:
@@ -97,8 +111,9 @@ def load(document: str, body: bytes) -> Publication:
     for name in _HEADERS:
         if name in fields:
             fields[name] = tuple((header, value) for header, value in fields[name])
-    if "labels" in fields:
-        fields["labels"] = tuple(fields["labels"])
+    for name in _TEXTS:
+        if name in fields:
+            fields[name] = tuple(fields[name])
     if "flow_control" in fields:
         fields["flow_control"] = FlowControl(*fields["flow_control"])
     return Publication(body=body, **fields)

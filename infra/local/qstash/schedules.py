@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import json
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from infra.local.qstash.cron import Cron, parse_cron
@@ -11,9 +12,12 @@ from infra.local.qstash.errors import ApiError, BadRequest, NotFound, QuotaExcee
 from infra.local.qstash.ledger import Ledger
 from infra.local.qstash.message import Json, milliseconds, new_id, present, publication_json, text_or_base64
 from infra.local.qstash.publication import Publication, dump, load
+from infra.local.qstash.quota import DailyQuota
+from infra.local.qstash.redaction import shown_body
 from infra.local.qstash.settings import Limits
 from infra.local.qstash.state import State
 from infra.local.qstash.store import Store
+from infra.local.qstash.url_groups import UrlGroups
 
 _SHOWN_STATES = {State.DELIVERED: "SUCCESS", State.FAILED: "FAIL", State.CANCELED: "FAIL"}
 
@@ -30,7 +34,8 @@ class Schedule:
     next_at: float = 0.0
     """Unix seconds on the timeline, like every time that cron gives."""
     last_at: float | None = None
-    last_message_id: str | None = None
+    last_message_ids: list[str] = field(default_factory=list)
+    """The messages of the last firing: more than one if it went to a URL group."""
     error: str | None = None
     """Why the last firing made no message."""
 
@@ -38,8 +43,18 @@ class Schedule:
 class Schedules:
     """All schedules. Firings that were due while the server was down are skipped."""
 
-    def __init__(self, store: Store, engine: Engine, ledger: Ledger, limits: Limits) -> None:
+    def __init__(
+        self,
+        store: Store,
+        engine: Engine,
+        ledger: Ledger,
+        limits: Limits,
+        url_groups: UrlGroups,
+        quota: DailyQuota,
+    ) -> None:
         self._store = store
+        self._url_groups = url_groups
+        self._quota = quota
         self._engine = engine
         self._ledger = ledger
         self._limits = limits
@@ -48,9 +63,9 @@ class Schedules:
     def recover(self) -> None:
         """Take up the schedules of a former run of the server."""
         rows = self._store.read(
-            "SELECT id, cron, created_ms, paused, last_at, last_message_id, error, document, body FROM schedules"
+            "SELECT id, cron, created_ms, paused, last_at, last_message_ids, error, document, body FROM schedules"
         )
-        for schedule_id, cron, created_ms, paused, last_at, last_message_id, error, document, body in rows:
+        for schedule_id, cron, created_ms, paused, last_at, last_message_ids, error, document, body in rows:
             schedule = Schedule(
                 id=schedule_id,
                 cron=parse_cron(cron, now=self._engine.clock.now()),
@@ -58,7 +73,7 @@ class Schedules:
                 created_ms=created_ms,
                 paused=bool(paused),
                 last_at=last_at,
-                last_message_id=last_message_id,
+                last_message_ids=json.loads(last_message_ids),
                 error=error,
             )
             self._schedules[schedule_id] = schedule
@@ -88,6 +103,10 @@ class Schedules:
     def all(self) -> list[Json]:
         """Every schedule, as a client is shown it."""
         return [self._as_json(schedule) for schedule in self._schedules.values()]
+
+    def of_topic(self, topic: str) -> list[str]:
+        """The ids of the schedules whose messages go to this URL group."""
+        return [schedule.id for schedule in self._schedules.values() if schedule.publication.topic == topic]
 
     def show(self, schedule_id: str) -> Json:
         """Raises NotFound."""
@@ -121,11 +140,14 @@ class Schedules:
         if schedule.paused:
             return
         try:
-            receipt = self._engine.accept(schedule.publication)
+            publications = self._url_groups.expand(schedule.publication)
+            self._quota.check(len(publications))
+            receipts = [self._engine.accept(one) for one in publications]
         except ApiError as error:
             schedule.error = error.text
         else:
-            schedule.last_at, schedule.last_message_id, schedule.error = fired_at, receipt.message_id, None
+            schedule.last_at, schedule.error = fired_at, None
+            schedule.last_message_ids = [receipt.message_id for receipt in receipts]
         self._record(schedule)
 
     def _record(self, schedule: Schedule) -> None:
@@ -137,7 +159,7 @@ class Schedules:
                 schedule.created_ms,
                 schedule.paused,
                 schedule.last_at,
-                schedule.last_message_id,
+                json.dumps(schedule.last_message_ids),
                 schedule.error,
                 dump(schedule.publication),
                 schedule.publication.body,
@@ -148,7 +170,7 @@ class Schedules:
         publication = schedule.publication
         return {
             **publication_json(publication),
-            **text_or_base64(publication.body, "body"),
+            **text_or_base64(shown_body(publication), "body"),
             "scheduleId": schedule.id,
             "destination": publication.url,
             "cron": schedule.cron.text,
@@ -168,7 +190,5 @@ class Schedules:
         }
 
     def _last_states(self, schedule: Schedule) -> dict[str, str]:
-        if schedule.last_message_id is None:
-            return {}
-        states = self._ledger.states([schedule.last_message_id])
+        states = self._ledger.states(schedule.last_message_ids)
         return {message_id: _SHOWN_STATES.get(state, "IN_PROGRESS") for message_id, state in states.items()}

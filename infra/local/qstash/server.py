@@ -81,9 +81,21 @@ class QStashServer:
         """Answer publishers with this status (429 or 5xx); None ends it."""
         self._set_faults(refusePublishes=status)
 
+    def drop_deliveries(self, share: float = 1.0, *, seed: int = 0) -> None:
+        """Let this share of all attempts not arrive; 0 ends it."""
+        self._set_faults(dropDeliveries=share, seed=seed)
+
     def duplicate_deliveries(self, share: float = 1.0, *, seed: int = 0) -> None:
         """Send this share of all attempts twice at once; 0 ends it."""
         self._set_faults(duplicateDeliveries=share, seed=seed)
+
+    def delay_deliveries(self, share: float = 1.0, *, seconds: float = 1.0, seed: int = 0) -> None:
+        """Send this share of all attempts so much later, in real time; 0 ends it."""
+        self._set_faults(delayDeliveries=share, delaySeconds=seconds, seed=seed)
+
+    def reorder_deliveries(self, share: float = 1.0, *, seed: int = 0) -> None:
+        """Let another attempt overtake this share of all; 0 ends it."""
+        self._set_faults(reorderDeliveries=share, seed=seed)
 
     def _set_faults(self, **changes: Any) -> None:
         faults = self._client.get("/admin/faults").json()

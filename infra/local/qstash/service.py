@@ -13,9 +13,11 @@ from infra.local.qstash.faults import Faults
 from infra.local.qstash.keys import SigningKeys
 from infra.local.qstash.ledger import Ledger, Listener
 from infra.local.qstash.options import OptionReader
+from infra.local.qstash.quota import DailyQuota
 from infra.local.qstash.schedules import Schedules
 from infra.local.qstash.settings import Settings
 from infra.local.qstash.store import Store
+from infra.local.qstash.url_groups import UrlGroups
 
 ANCHOR = "anchor"
 
@@ -29,6 +31,8 @@ class Service:
     courier: Courier
     engine: Engine
     schedules: Schedules
+    url_groups: UrlGroups
+    quota: DailyQuota
     archive: Archive
     keys: SigningKeys
     options: OptionReader
@@ -62,13 +66,17 @@ class Service:
         faults = Faults()
         ledger = Ledger(store, clock, settings.limits.retention_seconds, listener)
         courier = Courier(settings, destinations, lambda: keys.current)
-        engine = Engine(settings, store, clock, ledger, courier, options, faults)
+        quota = DailyQuota(store, clock, settings.limits)
+        engine = Engine(settings, store, clock, ledger, courier, options, faults, quota)
+        url_groups = UrlGroups(store, clock, settings.limits)
         service = cls(
             settings=settings,
             store=store,
             courier=courier,
             engine=engine,
-            schedules=Schedules(store, engine, ledger, settings.limits),
+            schedules=Schedules(store, engine, ledger, settings.limits, url_groups, quota),
+            url_groups=url_groups,
+            quota=quota,
             archive=Archive(store),
             keys=keys,
             options=options,

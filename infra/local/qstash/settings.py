@@ -29,6 +29,11 @@ class Limits:
     queue_parallelism: int
     queues: int
     schedules: int
+    url_groups: int
+    endpoints: int
+    """In one URL group."""
+    messages_per_day: int | None
+    """Between one midnight (UTC) and the next; None for no end."""
     retention_seconds: int
     """How long settled messages, their events and the dead letters are kept."""
 
@@ -48,6 +53,9 @@ LIMITS: Mapping[str, Limits] = MappingProxyType(
             queue_parallelism=2,
             queues=10,
             schedules=10,
+            url_groups=1,
+            endpoints=100,
+            messages_per_day=1_000,
             retention_seconds=3 * DAY_SECONDS,
         ),
         "payg": Limits(
@@ -60,6 +68,9 @@ LIMITS: Mapping[str, Limits] = MappingProxyType(
             queue_parallelism=100,
             queues=100,
             schedules=1_000,
+            url_groups=100,
+            endpoints=100,
+            messages_per_day=None,
             retention_seconds=7 * DAY_SECONDS,
         ),
     }
@@ -73,6 +84,10 @@ class Settings:
     database: Path | None = None
     """The SQLite file that survives a restart; None keeps everything in memory."""
     token: str = DEVELOPMENT_TOKEN
+    read_only_token: str | None = None
+    """Another token, which may look and change nothing."""
+    burst_limit: int | None = None
+    """Management requests in a second, as the service limits them; None for no limit, since its figure is not known."""
     current_signing_key: str = DEVELOPMENT_CURRENT_KEY
     """The key of a new database; one that exists keeps its own, which may have been rotated."""
     next_signing_key: str = DEVELOPMENT_NEXT_KEY
@@ -92,5 +107,7 @@ class Settings:
     def __post_init__(self) -> None:
         if not 0 < self.time_scale <= 1_000_000:
             raise ValueError(f"the time scale must be above 0 and at most 1000000, not {self.time_scale}")
-        if not self.token:
-            raise ValueError("the token must not be empty")
+        if not self.token or self.read_only_token in ("", self.token):
+            raise ValueError("the token must not be empty, and the read-only token another one")
+        if self.burst_limit is not None and self.burst_limit < 1:
+            raise ValueError(f"the burst limit must be at least 1, not {self.burst_limit}")

@@ -18,7 +18,7 @@ from typing import Any
 from infra.local.qstash.destination import host_and_path
 from infra.local.qstash.errors import DatabaseUnusable
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -87,10 +87,27 @@ CREATE TABLE schedules (
     created_ms INTEGER NOT NULL,
     paused INTEGER NOT NULL,
     last_at REAL,                   -- on the timeline, like every time that cron gives
-    last_message_id TEXT,
+    last_message_ids TEXT NOT NULL, -- a JSON array
     error TEXT,
     document TEXT NOT NULL,
     body BLOB NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE url_groups (
+    name TEXT PRIMARY KEY,
+    created_ms INTEGER NOT NULL,
+    updated_ms INTEGER NOT NULL,
+    document TEXT NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE flow_control (         -- keys that are paused or pinned
+    key TEXT PRIMARY KEY,
+    paused INTEGER NOT NULL,
+    pinned_parallelism INTEGER NOT NULL,
+    parallelism INTEGER,
+    pinned_rate INTEGER NOT NULL,
+    rate INTEGER,
+    period_seconds INTEGER NOT NULL
 ) WITHOUT ROWID;
 """
 

@@ -30,6 +30,8 @@ class Arrival:
     headers: HttpHeaders
     body: bytes
     time: float
+    """On the monotonic clock."""
+    wall: float
 
     @property
     def message_id(self) -> str:
@@ -70,7 +72,7 @@ class Destination:
             def respond(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 target = self.raw_requestline.split()[1].decode()  # `self.path` has lost slashes
-                arrival = Arrival(self.command, target, self.headers, body, time.monotonic())
+                arrival = Arrival(self.command, target, self.headers, body, time.monotonic(), time.time())
                 destination.record(arrival)
                 status, headers, content = destination.answer(arrival)
                 self.send_response(status)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 
 import httpx
 import pytest
@@ -83,7 +84,7 @@ def test_a_page_of_another_site_is_refused(desk, destination):
         ("Upstash_Flow_Control_Value", "parallelism=1", "Upstash-Flow-Control-Key"),
         ("Upstash_Label", "x" * 2_000, "Upstash-Label"),
         ("Upstash_Header_Forward", "perhaps", "Upstash-Header-Forward"),
-        ("Upstash_Cron", "* * * * *", "Upstash-Cron"),
+        ("Upstash_Cron", "whenever", "Upstash-Cron"),
     ],
 )  # fmt: skip
 def test_a_wrong_header_is_named(desk, destination, header, value, text):
@@ -292,3 +293,53 @@ def test_deliveries_can_be_doubled(serve, destination):
     first = doubled()
     assert first == doubled()
     assert {1, 2} == set(first)
+
+
+def test_deliveries_can_be_dropped(serve, destination):
+    """The attempt does not arrive, and is retried as after a broken connection."""
+    desk = serve(time_scale=1_000)
+    desk.server.drop_deliveries()
+    message_id = desk.sdk.message.publish(url=destination.url).message_id
+    desk.until_state(message_id, "RETRY")
+    assert destination.arrivals == []
+    desk.server.drop_deliveries(0)
+    desk.until_state(message_id, "DELIVERED")
+    (error,) = {event["error"] for event in desk.events(message_id) if event["state"] == "ERROR"}
+    assert error == "the server was told to drop this attempt"
+
+
+def test_deliveries_can_be_held_back(serve, destination):
+    """By so much real time, whatever the time scale."""
+    desk = serve(time_scale=1_000)
+    desk.server.delay_deliveries(seconds=0.3)
+    published = time.monotonic()
+    desk.sdk.message.publish(url=destination.url)
+    assert destination.wait()[0].time - published >= 0.3
+
+
+def test_deliveries_can_overtake_each_other(serve, destination):
+    """About half of them wait for the one after; all arrive, and the same seed gives the same order."""
+    desk = serve()
+
+    def order():
+        before = len(destination.arrivals)
+        desk.server.reorder_deliveries(0.5, seed=3)
+        entries = [{"destination": f"{destination.url}/{n}", "queue": None} for n in range(8)]
+        desk.http.post("/v2/batch", json=entries)
+        return [int(arrival.target[1:]) for arrival in destination.wait(before + 8)[before:]]
+
+    first = order()
+    assert first != sorted(first)
+    assert sorted(first) == list(range(8))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"unheardOf": 1}, {"dropDeliveries": 2}, {"dropDeliveries": True}, {"delaySeconds": -1}, {"delaySeconds": 1e9},
+     {"refusePublishes": 200}, {"seed": "x"}],
+)  # fmt: skip
+def test_a_wrong_fault_is_refused(desk, body):
+    """And what was set before stays."""
+    before = desk.http.get("/admin/faults").json()
+    assert_refused(desk.http.post("/admin/faults", json=body), 400)
+    assert desk.http.get("/admin/faults").json() == before

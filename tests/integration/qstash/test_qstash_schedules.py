@@ -153,3 +153,13 @@ def test_a_scheduled_message_may_be_delayed_and_queued(serve, destination):
     desk.server.advance(600)
     arrival = destination.wait()[0]
     assert desk.sdk.message.get(arrival.message_id).queue == "later"
+
+
+def test_a_publish_with_a_cron_expression_is_a_schedule(serve, destination):
+    """The header that makes a schedule may also be sent to /v2/publish; nothing is delivered before its time."""
+    desk = serve()
+    answer = desk.publish(f"{destination.url}/run", "x", Upstash_Cron="0 * * * *", Upstash_Schedule_Id="by-publish")
+    assert answer.json() == {"scheduleId": "by-publish"}
+    assert destination.arrivals == []
+    desk.server.advance(3_600)
+    assert destination.wait()[0].headers["Upstash-Schedule-Id"] == "by-publish"

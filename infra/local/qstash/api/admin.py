@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -11,9 +12,10 @@ from starlette.routing import Route
 
 from infra.local.qstash.api.reading import read_object, service_of
 from infra.local.qstash.errors import BadRequest
-from infra.local.qstash.faults import Faults
+from infra.local.qstash.faults import Faults, Trouble
 
 LONGEST_ADVANCE_SECONDS = 366 * 86_400.0
+LONGEST_DELAY_SECONDS = 3_600.0
 
 
 async def advance(request: Request) -> JSONResponse:
@@ -39,43 +41,58 @@ async def set_faults(request: Request) -> JSONResponse:
     """Replaces all faults: what the body does not name is switched off."""
     faults = service_of(request).faults
     body = await read_object(request)
-    if unknown := body.keys() - _as_json(faults).keys():
-        raise BadRequest(f"unknown fault: {min(unknown)[:64]}")
-    faults.set(
-        refuse_publishes=_status(body.get("refusePublishes")),
-        duplicate_deliveries=_share("duplicateDeliveries", body.get("duplicateDeliveries", 0)),
-        seed=_seed(body.get("seed", 0)),
-    )
+    if unknown := body.keys() - _READERS.keys():
+        raise BadRequest(f"unknown fault: {min(unknown)[:64]}; there are {', '.join(_READERS)}")
+    read = {name: _READERS[name](name, value) for name, value in body.items()}
+    faults.set(Trouble(**{_field(name): value for name, value in read.items()}))
     return JSONResponse(_as_json(faults))
 
 
 def _as_json(faults: Faults) -> dict[str, Any]:
-    return {
-        "refusePublishes": faults.refuse_publishes,
-        "duplicateDeliveries": faults.duplicate_deliveries,
-        "seed": faults.seed,
-    }
+    return {name: getattr(faults.trouble, _field(name)) for name in _READERS}
 
 
-def _status(value: Any) -> int | None:
-    if value is None or (
-        isinstance(value, int) and not isinstance(value, bool) and (value == 429 or 500 <= value < 600)
-    ):
-        return value
-    raise BadRequest("refusePublishes must be 429, 500 to 599, or null")
+def _field(name: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
+
+
+def _status(name: str, value: Any) -> int | None:
+    if value is None or (_is_number(value, int) and (value == 429 or 500 <= value < 600)):
+        return cast("int | None", value)
+    raise BadRequest(f"{name} must be 429, 500 to 599, or null")
 
 
 def _share(name: str, value: Any) -> float:
-    if isinstance(value, int | float) and 0 <= value <= 1:
+    if _is_number(value, int | float) and 0 <= value <= 1:
         return float(value)
     raise BadRequest(f"{name} must be a number from 0 to 1")
 
 
-def _seed(value: Any) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    raise BadRequest("seed must be a whole number")
+def _seconds(name: str, value: Any) -> float:
+    if _is_number(value, int | float) and 0 <= value <= LONGEST_DELAY_SECONDS:
+        return float(value)
+    raise BadRequest(f"{name} must be a number of seconds from 0 to {LONGEST_DELAY_SECONDS:g}")
 
+
+def _seed(name: str, value: Any) -> int:
+    if _is_number(value, int):
+        return int(value)
+    raise BadRequest(f"{name} must be a whole number")
+
+
+def _is_number(value: Any, kind: Any) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+_READERS: dict[str, Callable[[str, Any], Any]] = {
+    "refusePublishes": _status,
+    "dropDeliveries": _share,
+    "duplicateDeliveries": _share,
+    "delayDeliveries": _share,
+    "delaySeconds": _seconds,
+    "reorderDeliveries": _share,
+    "seed": _seed,
+}
 
 routes = [
     Route("/admin/advance", advance, methods=["POST"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import time
 from collections.abc import Iterable
 from urllib.parse import parse_qsl, urlsplit
 
@@ -11,18 +12,22 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from infra.local.qstash.destination import TOKEN_PARAMETER, is_loopback
-from infra.local.qstash.errors import ApiError, InvalidToken, Refused
+from infra.local.qstash.errors import ApiError, BurstLimitExceeded, InvalidToken, Refused
+from infra.local.qstash.settings import Settings
 
 BEARER = "bearer "
 MOST_PARAMETERS = 2_000
+PUBLISHING = ("/v2/publish", "/v2/enqueue", "/v2/batch")
 
 
 class Gatekeeper:
-    """Answers 401 and 403, and passes everything else on. The first segment of a path after /v2 has no case."""
+    """Answers 401, 403 and 429, and passes everything else on. The first segment of a path after /v2 has no case."""
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
-        self._token = token.encode()
+        self._token = settings.token.encode()
+        self._read_only_token = (settings.read_only_token or "").encode()
+        self._burst = BurstLimit(settings.burst_limit)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -31,15 +36,42 @@ class Gatekeeper:
         try:
             headers = Headers(scope=scope)
             _check_origin(headers)
-            self._check_token(headers, scope["query_string"].decode("latin-1"))
+            self._check_token(scope["method"], headers, scope["query_string"].decode("latin-1"))
+            self._burst.check(scope["path"])
         except ApiError as error:
-            await JSONResponse({"error": error.text}, status_code=error.status)(scope, receive, send)
+            answer = JSONResponse({"error": error.text}, status_code=error.status, headers=error.headers)
+            await answer(scope, receive, send)
             return
         await self._app(_lower_cased(scope), receive, send)
 
-    def _check_token(self, headers: Headers, query: str) -> None:
-        if not any(hmac.compare_digest(token.encode(), self._token) for token in _tokens(headers, query)):
+    def _check_token(self, method: str, headers: Headers, query: str) -> None:
+        tokens = [token.encode() for token in _tokens(headers, query)]
+        if any(hmac.compare_digest(token, self._token) for token in tokens):
+            return
+        if not self._read_only_token or not any(hmac.compare_digest(t, self._read_only_token) for t in tokens):
             raise InvalidToken
+        if method != "GET":
+            raise Refused("this token may only read")
+
+
+class BurstLimit:
+    """Management requests of a second; what publishes is not counted."""
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit = limit
+        self._second = 0
+        self._taken = 0
+
+    def check(self, path: str) -> None:
+        """Count a request. Raises BurstLimitExceeded."""
+        if self._limit is None or path.lower().startswith(PUBLISHING):
+            return
+        now = int(time.time())
+        if now != self._second:
+            self._second, self._taken = now, 0
+        self._taken += 1
+        if self._taken > self._limit:
+            raise BurstLimitExceeded(self._limit, now + 1)
 
 
 def _tokens(headers: Headers, query: str) -> Iterable[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from infra.local.qstash.api.reading import encodable, parse_json, read_body, service_of
+from infra.local.qstash.api.reading import encodable, header_pairs, parse_json, read_body, service_of
 from infra.local.qstash.destination import TOKEN_PARAMETER, from_path, split_query
 from infra.local.qstash.engine import Receipt
 from infra.local.qstash.errors import ApiError, BadRequest, PublishRefused, QuotaExceeded
@@ -39,6 +39,7 @@ async def batch(request: Request) -> JSONResponse:
     entries = parse_json(await read_body(request, MOST_BATCH_BYTES))
     if not isinstance(entries, list):
         raise BadRequest("the body must be a JSON array of messages")
+    service.quota.check()
     caller_ip = _caller_ip(request)
     answers = [_take_entry(service, entry, caller_ip) for entry in entries]
     await service.store.committed()
@@ -47,8 +48,8 @@ async def batch(request: Request) -> JSONResponse:
 
 def refuse_if_told(service: Service) -> None:
     """Raises PublishRefused while that fault is switched on."""
-    if service.faults.refuse_publishes is not None:
-        raise PublishRefused(service.faults.refuse_publishes)
+    if service.faults.trouble.refuse_publishes is not None:
+        raise PublishRefused(service.faults.trouble.refuse_publishes)
 
 
 async def read_publication(request: Request, *, from_path_segments: int) -> tuple[Publication, dict[str, str]]:
@@ -63,34 +64,63 @@ async def read_publication(request: Request, *, from_path_segments: int) -> tupl
 
 
 def draft(
-    service: Service, destination: str, pairs: Iterable[tuple[str, str]], body: bytes, caller_ip: str | None
+    service: Service, destination: str, pairs: Sequence[tuple[str, str]], body: bytes, caller_ip: str | None
 ) -> Publication:
-    """Raises BadRequest and QuotaExceeded."""
+    """What these headers make of a body for an address, or for a URL group. Raises BadRequest and QuotaExceeded."""
     limits = service.settings.limits
     if len(body) > limits.max_message_bytes:
         raise QuotaExceeded("maxMessageSize", limits.max_message_bytes)
+    group = service.url_groups.find(destination)
+    if group is not None:
+        pairs = [*group.defaults_beside(pairs), *pairs]
     fields: Fields = {"retries": limits.default_retries} | service.options.read(pairs)
     not_before = fields.get("not_before")
     if not_before is not None and not_before - time.time() > limits.max_delay_seconds:
         raise QuotaExceeded("maxDelay", limits.max_delay_seconds)
-    url = service.destinations.check(destination)
-    return Publication(url=url, body=body, caller_ip=caller_ip, **fields)
+    if group is not None:
+        return Publication(url=group.name, topic=group.name, body=body, caller_ip=caller_ip, **fields)
+    return Publication(url=service.destinations.check(destination), body=body, caller_ip=caller_ip, **fields)
+
+
+async def repeat_by_cron(service: Service, publication: Publication, configuration: dict[str, str]) -> JSONResponse:
+    """Make a schedule of the publication instead of sending it."""
+    if publication.not_before is not None:
+        raise BadRequest("Upstash-Not-Before cannot be used with a schedule")
+    if (cron := configuration.get("upstash-cron")) is None:
+        raise BadRequest("Upstash-Cron is missing")
+    if schedule_id := configuration.get("upstash-schedule-id"):
+        service.options.identifier("Upstash-Schedule-Id", schedule_id)
+    if queue := configuration.get("upstash-queue-name"):
+        publication = replace(publication, queue=service.options.identifier("Upstash-Queue-Name", queue))
+    schedule_id = service.schedules.put(publication, cron, schedule_id)
+    await service.store.committed()
+    return JSONResponse({"scheduleId": schedule_id})
 
 
 async def _take(request: Request, *, from_path_segments: int, queue: str | None) -> JSONResponse:
     service = service_of(request)
     refuse_if_told(service)
     publication, configuration = await read_publication(request, from_path_segments=from_path_segments)
+    publication = _on_queue(publication, queue)
     if "upstash-cron" in configuration:
-        raise BadRequest("Upstash-Cron: schedules are made at /v2/schedules/")
-    receipt = service.engine.accept(_on_queue(publication, queue))
+        return await repeat_by_cron(service, publication, configuration)
+    receipts = _accept(service, publication)
     await service.store.committed()
-    return JSONResponse(_receipt_json(receipt), status_code=202 if receipt.deduplicated else 200)
+    repeated = all(receipt.deduplicated for receipt in receipts)
+    return JSONResponse(_receipts_json(publication, receipts), status_code=202 if repeated else 200)
 
 
-def _take_entry(service: Service, entry: Any, caller_ip: str | None) -> Json:
+def _accept(service: Service, publication: Publication) -> list[Receipt]:
+    """One receipt, or one for each endpoint of its URL group."""
+    publications = service.url_groups.expand(publication)
+    service.quota.check(len(publications))
+    return [service.engine.accept(one) for one in publications]
+
+
+def _take_entry(service: Service, entry: Any, caller_ip: str | None) -> Json | list[Json]:
     try:
-        return _receipt_json(service.engine.accept(_entry_publication(service, entry, caller_ip)))
+        publication = _entry_publication(service, entry, caller_ip)
+        return _receipts_json(publication, _accept(service, publication))
     except ApiError as error:
         return {"error": error.text}
 
@@ -106,25 +136,18 @@ def _entry_publication(service: Service, entry: Any, caller_ip: str | None) -> P
     if not isinstance(queue, str | None):
         raise BadRequest("queue must be a text")
     content = encodable("body", body or "").encode()
-    publication = draft(service, destination, _entry_headers(entry.get("headers")), content, caller_ip)
+    publication = draft(service, destination, header_pairs(entry.get("headers")), content, caller_ip)
     return _on_queue(publication, queue and service.options.identifier("queue", queue))
-
-
-def _entry_headers(headers: Any) -> list[tuple[str, str]]:
-    """Name and value, where a value may also be a list of values."""
-    if not isinstance(headers, dict | None):
-        raise BadRequest("headers must be a JSON object")
-    pairs = []
-    for name, given in (headers or {}).items():
-        values = given if isinstance(given, list) else [given]
-        if not all(isinstance(value, str) for value in values):
-            raise BadRequest(f"headers: the value of {name[:64]!r} must be a text or a list of texts")
-        pairs += [(name, value) for value in values]
-    return pairs
 
 
 def _on_queue(publication: Publication, queue: str | None) -> Publication:
     return replace(publication, queue=queue) if queue else publication
+
+
+def _receipts_json(publication: Publication, receipts: list[Receipt]) -> Json | list[Json]:
+    if publication.topic is None:
+        return _receipt_json(receipts[0])
+    return [_receipt_json(receipt) | {"url": receipt.url} for receipt in receipts]
 
 
 def _receipt_json(receipt: Receipt) -> Json:

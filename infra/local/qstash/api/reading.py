@@ -69,6 +69,19 @@ def query_selection(request: Request) -> dict[str, list[str]]:
     return selection
 
 
+def header_pairs(headers: Any) -> list[tuple[str, str]]:
+    """Name and value, from a JSON object whose values are texts or lists of texts. Raises BadRequest."""
+    if not isinstance(headers, dict | None):
+        raise BadRequest("headers must be a JSON object")
+    pairs = []
+    for name, given in (headers or {}).items():
+        values = given if isinstance(given, list) else [given]
+        if not all(isinstance(value, str) for value in values):
+            raise BadRequest(f"headers: the value of {name[:64]!r} must be a text or a list of texts")
+        pairs += [(name, value) for value in values]
+    return pairs
+
+
 async def read_selection(request: Request) -> dict[str, list[str]]:
     """Filters from the query and from a JSON body: both are in use."""
     return query_selection(request) | _body_selection(await read_object(request))

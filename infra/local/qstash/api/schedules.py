@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from infra.local.qstash.api.publishing import read_publication, refuse_if_told
+from infra.local.qstash.api.publishing import read_publication, refuse_if_told, repeat_by_cron
 from infra.local.qstash.api.reading import service_of
-from infra.local.qstash.errors import BadRequest
 
 PAUSE_METHODS = ["POST", "PATCH"]
 """The documents say POST, the SDKs send PATCH."""
@@ -20,17 +17,7 @@ async def put_schedule(request: Request) -> JSONResponse:
     service = service_of(request)
     refuse_if_told(service)
     publication, configuration = await read_publication(request, from_path_segments=2)
-    if publication.not_before is not None:
-        raise BadRequest("Upstash-Not-Before cannot be used with a schedule")
-    if (cron := configuration.get("upstash-cron")) is None:
-        raise BadRequest("Upstash-Cron is missing")
-    if schedule_id := configuration.get("upstash-schedule-id"):
-        service.options.identifier("Upstash-Schedule-Id", schedule_id)
-    if queue := configuration.get("upstash-queue-name"):
-        publication = replace(publication, queue=service.options.identifier("Upstash-Queue-Name", queue))
-    schedule_id = service.schedules.put(publication, cron, schedule_id)
-    await service.store.committed()
-    return JSONResponse({"scheduleId": schedule_id})
+    return await repeat_by_cron(service, publication, configuration)
 
 
 async def list_schedules(request: Request) -> JSONResponse:
