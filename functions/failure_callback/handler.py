@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from qstash_jobs import relay
 from qstash_jobs.database import database
 from qstash_jobs.errors import DatabaseUnreachable, InvalidMessage, SignatureRejected
 from qstash_jobs.executions import outbox
-from qstash_jobs.recovery import GivenUp, from_callback, message_lost, tell
 from qstash_jobs.request import LambdaContext, Request, response
-from qstash_jobs.settings import settings
+from qstash_jobs.settings import FAILURE_CALLBACK, settings
 from qstash_jobs.telemetry import Telemetry
 from qstash_jobs.verdict import METHOD_NOT_ALLOWED, UNAUTHENTICATED, UNREACHABLE, Answer, final
+
+if TYPE_CHECKING:
+    from qstash_jobs.recovery import GivenUp
 
 
 def handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
 @functools.cache
 def telemetry() -> Telemetry:
     """Of this function, for as long as its environment lives."""
-    return Telemetry(relay.FAILURE_CALLBACK, settings().metrics_namespace)
+    return Telemetry(FAILURE_CALLBACK, settings().metrics_namespace)
 
 
 def _answer(event: Mapping[str, Any]) -> Answer:
@@ -35,13 +36,15 @@ def _answer(event: Mapping[str, Any]) -> Answer:
         request = Request.from_event(event)
         if request.method != "POST":
             return METHOD_NOT_ALLOWED
-        request.authenticate(settings(), relay.FAILURE_CALLBACK)
+        request.authenticate(settings(), FAILURE_CALLBACK)
     except SignatureRejected as error:
         telemetry().rejected(error.reason)
         return UNAUTHENTICATED
     except InvalidMessage:
         telemetry().rejected("undecodable")
         return UNAUTHENTICATED
+    from qstash_jobs.recovery import from_callback  # brings QStash's client: not loaded by a request that is forged
+
     try:
         given_up = from_callback(request.body)
     except InvalidMessage as error:
@@ -55,6 +58,9 @@ def _answer(event: Mapping[str, Any]) -> Answer:
 
 
 def _take_note(given_up: GivenUp) -> Answer:
+    from qstash_jobs import relay
+    from qstash_jobs.recovery import message_lost, tell
+
     carrier = given_up.carrier
     telemetry().keep(job_id=str(carrier.job_id), message_id=carrier.message_id, dlq_id=given_up.dlq_id)
     run = database().run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from functions.send_email.rendering import Mail
 
 
+PATIENCE_ATTEMPTS = 72
+"""Attempts, an hour apart, that a mail does not pay for while Resend takes none of ours: three days."""
+
+
 def send(payload: SendEmail, run: Run) -> JsonValue:
     """Render the mail and hand it to Resend; `{"emailId": Resend's id}`."""
     # Templates and the provider's library are loaded by the first mail, not by a request that turns out to be forged.
@@ -30,12 +35,19 @@ def send(payload: SendEmail, run: Run) -> JsonValue:
         email_id = provider.deliver(params, str(run.job_id), settings(), run.logger)
     except ConfigurationError as error:
         run.logger.error(provider.CREDENTIALS_REFUSED, extra={"reason": str(error)})
-        raise Retry(provider.MISCONFIGURED_WAIT, str(error)) from error
+        raise _later(str(error), provider.MISCONFIGURED_WAIT, run) from error
+    except provider.NoFaultOfTheMail as error:
+        raise _later(str(error), error.wait, run) from None
     except provider.AlreadyAccepted:
         run.logger.warning("Email was accepted before", extra={"template": payload.template})
         return {"emailId": None, "note": "an earlier attempt's mail was accepted; its words have changed since"}
     run.logger.info("Email sent", extra={"template": payload.template, "email_id": email_id})
     return {"emailId": email_id}
+
+
+def _later(reason: str, wait: timedelta, run: Run) -> Retry:
+    # For as long as someone may be expected to mend it; a mail that nobody waits for any more fails where people see it.
+    return Retry(wait, reason, free=run.attempt <= PATIENCE_ATTEMPTS)
 
 
 def _params(payload: SendEmail, mail: Mail, run: Run, settings: Settings) -> Emails.SendParams:

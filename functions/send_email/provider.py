@@ -6,9 +6,10 @@ Resend answers                         the job
 2xx                                    is done
 409 `invalid_idempotent_request`       is done: an earlier attempt's mail was accepted, its words have changed since
 409 otherwise                          is tried again in a moment: an earlier attempt is still being answered
-401, 403, 404, 405, the sender refused waits an hour, with an alarm: it is our set-up, and no mail's fault
+401, 403, 404, 405, the sender refused waits an hour, with an alarm: it is our set-up, and no mail's fault, so it
+                                       spends none of the mail's budget
 429                                    waits for as long as Resend says
-429 with a used-up quota               waits for hours, with an alarm
+429 with a used-up quota               waits for hours, with an alarm, and spends no budget either
 408, 5xx, no answer                    fails this attempt, and is retried
 any other 4xx                          fails for good: no repetition makes this mail acceptable
 =====================================  ==========================================================================
@@ -48,6 +49,14 @@ _OUR_SETUP = frozenset({401, 403, 404, 405})
 _ADDRESS = re.compile(r"[^\s<>\"'`(,:;]+@[^\s<>\"'`),:;]+")
 
 
+class NoFaultOfTheMail(Exception):
+    """Resend takes no mail of ours at present: our key or sender is refused, or the quota is used up."""
+
+    def __init__(self, reason: str, wait: timedelta) -> None:
+        super().__init__(reason)
+        self.wait = wait
+
+
 class AlreadyAccepted(Exception):
     """Resend accepted a mail with this idempotency key before, and its words were others."""
 
@@ -55,7 +64,7 @@ class AlreadyAccepted(Exception):
 def deliver(params: Emails.SendParams, idempotency_key: str, settings: Settings, logger: Logger) -> str:
     """Send one mail; Resend's id of it. The same key within 24 hours sends no second one.
 
-    Raises `AlreadyAccepted`, `Retry`, `NonRetryable`, and `ResendError` for what passes by itself.
+    Raises `AlreadyAccepted`, `NoFaultOfTheMail`, `Retry`, `NonRetryable`, and `ResendError` for what passes by itself.
     """
     resend.api_key = settings.secret("RESEND_API_KEY")
     resend.api_url = settings.resend_api_url
@@ -75,11 +84,11 @@ def _steer(error: ResendError, logger: Logger) -> NoReturn:
         raise Retry(CONCURRENT_WAIT, f"Resend: {name}") from None
     if _is_our_setup(error, status):
         logger.error(CREDENTIALS_REFUSED, extra={"provider_status": status, "provider_error": name})
-        raise Retry(MISCONFIGURED_WAIT, f"{CREDENTIALS_REFUSED}: {status} {name}") from None
+        raise NoFaultOfTheMail(f"{CREDENTIALS_REFUSED}: {status} {name}", MISCONFIGURED_WAIT) from None
     if name in QUOTA_WAITS:
         # Its headers tell of the rate limit, which is free again in a second; the quota is not.
         logger.error(QUOTA_USED_UP, extra={"provider_error": name})
-        raise Retry(QUOTA_WAITS[name], f"Resend: {name}") from None
+        raise NoFaultOfTheMail(f"Resend: {name}", QUOTA_WAITS[name]) from None
     if status == 429:
         raise Retry(_wait(error), f"Resend: {name}") from None
     if 400 <= status < 500 and status != 408:

@@ -139,8 +139,7 @@ def _keys() -> Finding:
 def _functions() -> Finding:
     from infra.local.desk import ROOT
     from infra.local.gateway import discover
-    from qstash_jobs.relay import FAILURE_CALLBACK
-    from qstash_jobs.settings import settings
+    from qstash_jobs.settings import FAILURE_CALLBACK, settings
 
     names = sorted({spec.name for spec in discover(ROOT / "functions")} | {FAILURE_CALLBACK})
     silent = [name for name in names if not _refuses_unsigned(settings().url(name))]

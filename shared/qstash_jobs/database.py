@@ -30,12 +30,13 @@ if TYPE_CHECKING:
 Runner = Callable[[str], list[Row]]
 """Runs one message of SQL and returns the rows of all its statements, in order."""
 
-_AWAY = ("08", "53", "57P", "57014", "40001", "40P01", "55P03")
+_AWAY = ("08", "53", "57P", "57014", "40001", "40P01", "55P03", "25006")
 """Beginnings of SQLSTATEs that say: not reachable, not able, or not in time. Anything else is about the statement.
 Source: https://www.postgresql.org/docs/current/errcodes-appendix.html"""
 
-_LOST = ("08", "57P")
-"""Those of them after which the connection is of no more use."""
+_LOST = ("08", "57P", "25006")
+"""Those of them after which the connection is of no more use; 25006 (read only) says that it leads to a server which has
+become a replica: after a failover, a new connection leads to the one that has not."""
 
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()
@@ -124,6 +125,7 @@ class Database:
         """A SQLAlchemy connection in a transaction, on the connection that this process keeps, which is not of use for
         anything else meanwhile."""
         self._refuse_within_transaction()
+        self._drop_if_dead()
         if self._kept is None:
             self._kept = self._connect()
         if self._kept_engine is None:
@@ -167,6 +169,18 @@ class Database:
                 raise
 
         return engine
+
+    def _drop_if_dead(self) -> None:
+        """A connection may have died while the handler did something else, and its first statement would fail for it."""
+        if self._kept is None:
+            return
+        try:
+            self._driver.set_timeout(self._kept, self._timeout_seconds)
+            self._driver.run(self._kept, "SELECT 1")
+        except Exception as error:
+            if not self._is_away(error):
+                raise
+            self.discard()
 
     def _refuse_within_transaction(self) -> None:
         if self.in_transaction:

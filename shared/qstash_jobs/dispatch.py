@@ -25,14 +25,14 @@ from qstash_jobs import relay
 from qstash_jobs.callers import Caller, caller_of
 from qstash_jobs.database import Runner, database
 from qstash_jobs.envelope import Envelope
-from qstash_jobs.errors import DatabaseUnreachable, InvalidJob, InvalidMove, JobNotFound, JobsError
+from qstash_jobs.errors import LONGEST_WAIT, DatabaseUnreachable, InvalidJob, InvalidMove, JobNotFound, JobsError
 from qstash_jobs.executions import outbox, store
 from qstash_jobs.executions.literals import storable_json
 from qstash_jobs.executions.outbox import NewExecution, Publication
 from qstash_jobs.executions.state import ENDED, MOVES, Status, Verb
 from qstash_jobs.job import Job
 from qstash_jobs.qstash import Message
-from qstash_jobs.settings import settings
+from qstash_jobs.settings import FAILURE_CALLBACK, settings
 
 T = TypeVar("T")
 
@@ -44,8 +44,6 @@ instead: ContextVar[Callable[[list[Job], list[str | None], EnqueueOptions], list
 """What takes jobs, their idempotency keys and options instead of the database: the testing kit captures them."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_LONGEST_DELAY = timedelta(days=100 * 365)
-"""Far enough, and well within the times that Postgres and Python both know."""
 _SCHEDULE_ID = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
 
@@ -219,7 +217,7 @@ def schedule(job: Job, cron: str, *, id: str | None = None, timezone: str = "UTC
         timeout=options.timeout + relay.TIMEOUT_MARGIN,
         label=options.name,
         flow_control=relay.flow_control(options),
-        failure_callback=settings().url(relay.FAILURE_CALLBACK),
+        failure_callback=settings().url(FAILURE_CALLBACK),
         retry_delay=options.retry_delay,
     )
     return relay.qstash().put_schedule(schedule_id, when, message)
@@ -271,11 +269,15 @@ def _enqueue(jobs: Sequence[Job], keys: Sequence[str | None], options: EnqueueOp
         _ = (
             relay.qstash(),
             database(),
-            [settings().url(name) for name in {new.job_type for new in news} | {relay.FAILURE_CALLBACK}],
+            [settings().url(name) for name in {new.job_type for new in news} | {FAILURE_CALLBACK}],
         )
     if connection is not None:
         return _insert_with(caller_of(connection), news, at_once=at_once)
-    inserted, known = _twice(lambda run: _insert(run, news))
+    try:
+        inserted, known = _insert(database().run_pooled, news)
+    except DatabaseUnreachable:  # perhaps only the reply was lost: then our rows are there
+        inserted, known = _insert(database().run_pooled, news)
+        inserted |= outbox.existing(database().run_pooled, [new.job_id for new in news])
     sent: dict[UUID, relay.Sent] = {}
     if at_once:
         within = relay.longest_delay()
@@ -295,12 +297,16 @@ def _insert_with(caller: Caller, news: Sequence[NewExecution], *, at_once: bool)
 
 def _insert(run: Runner, news: Sequence[NewExecution]) -> tuple[set[UUID], dict[tuple[str, str], UUID]]:
     inserted = outbox.insert(run, news)
-    keys = [
-        (new.job_type, new.idempotency_key)
-        for new in news
-        if new.idempotency_key is not None and new.job_id not in inserted
-    ]
-    return inserted, outbox.by_idempotency_key(run, keys)
+    known: dict[tuple[str, str], UUID] = {}
+    while missing := [new for new in news if new.job_id not in inserted and _key(new) not in known and _key(new)]:
+        known |= outbox.by_idempotency_key(run, [key for new in missing if (key := _key(new))])
+        # The first job of a key may be deleted between the two statements: then the key is free.
+        inserted |= outbox.insert(run, [new for new in missing if _key(new) not in known])
+    return inserted, known
+
+
+def _key(new: NewExecution) -> tuple[str, str] | None:
+    return None if new.idempotency_key is None else (new.job_type, new.idempotency_key)
 
 
 def _enqueued(
@@ -351,8 +357,8 @@ def _delay(delay: timedelta | None, not_before: datetime | None) -> timedelta:
         if not_before.tzinfo is None:
             raise InvalidJob("not_before needs a time zone, e.g. datetime.now(UTC) + timedelta(hours=1)")
         delay = max(timedelta(0), not_before - datetime.now(UTC))
-    if delay is not None and not timedelta(0) <= delay <= _LONGEST_DELAY:
-        raise InvalidJob(f"delay must be from nothing to {_LONGEST_DELAY.days:,} days, not {delay}")
+    if delay is not None and not timedelta(0) <= delay <= LONGEST_WAIT:
+        raise InvalidJob(f"delay must be from nothing to {LONGEST_WAIT.days:,} days, not {delay}")
     return delay or timedelta(0)
 
 

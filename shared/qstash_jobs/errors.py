@@ -25,6 +25,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
+LONGEST_WAIT = timedelta(days=100 * 365)
+"""Far enough, and well within the times that Postgres and Python both know."""
+
 
 class JobsError(Exception):
     """The base of every error that this package raises on purpose."""
@@ -99,13 +102,18 @@ class Steering(JobsError):
 
 
 class Retry(Steering):
-    """Try this job again, `after` that time. Counts as an attempt; the job's last attempt fails instead."""
+    """Try this job again, `after` that time. Counts as an attempt; the job's last attempt fails instead, unless the
+    wait is `free`."""
 
-    def __init__(self, after: timedelta, reason: str = "the handler asked for a later attempt") -> None:
-        if after < timedelta(0):
-            raise ValueError(f"after must not be negative, not {after}")
+    def __init__(
+        self, after: timedelta, reason: str = "the handler asked for a later attempt", *, free: bool = False
+    ) -> None:
+        """`free`: the attempt spends no budget. For waits that are nobody's fault, and that the handler bounds itself."""
+        if not timedelta(0) <= after <= LONGEST_WAIT:
+            raise ValueError(f"after must be from nothing to {LONGEST_WAIT.days:,} days, not {after}")
         super().__init__(reason)
         self.after = after
+        self.free = free
 
 
 class NonRetryable(Steering):

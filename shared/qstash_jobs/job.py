@@ -74,6 +74,13 @@ class JobOptions:
             raise ValueError(f"{self.name}: memory must be from 128 to 10,240 MB, not {self.memory}")
         if not 512 <= self.ephemeral_storage <= 10_240:
             raise ValueError(f"{self.name}: ephemeral_storage must be from 512 to 10,240 MB")
+        if self.retry_delay is not None:
+            from qstash_jobs.expression import compile_expression
+
+            try:
+                compile_expression(self.retry_delay)
+            except ValueError as error:
+                raise ValueError(f"{self.name}: retry_delay: {error}") from None
         if self.concurrency < 1:
             raise ValueError(f"{self.name}: concurrency must be 1 or more, not {self.concurrency}")
 

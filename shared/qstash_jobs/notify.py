@@ -6,14 +6,11 @@ import json
 from datetime import timedelta
 
 from qstash_jobs import relay
-from qstash_jobs.errors import PublishFailed
-from qstash_jobs.executions.outbox import Failure
+from qstash_jobs.errors import ConfigurationError, PublishFailed
+from qstash_jobs.executions.upkeep import Failure
 from qstash_jobs.qstash import Message
-from qstash_jobs.settings import Settings
+from qstash_jobs.settings import FAILURE_CALLBACK, Settings
 from qstash_jobs.telemetry import Telemetry
-
-_REFUSED_FOR_GOOD = {400, 404, 413, 422}
-"""QStash's answers to a message that no later pass could send either."""
 
 
 def notify(failure: Failure, settings: Settings, telemetry: Telemetry) -> None:
@@ -29,7 +26,7 @@ def notify(failure: Failure, settings: Settings, telemetry: Telemetry) -> None:
         try:
             _call_back(failure.failure_callback, failure)
         except PublishFailed as error:
-            if error.status not in _REFUSED_FOR_GOOD:
+            if error.status not in relay.REFUSED_FOR_GOOD:
                 raise
             telemetry.logger.error("Failure callback refused", extra=_facts(failure) | {"reason": str(error)})
 
@@ -61,8 +58,10 @@ def _text(failure: Failure) -> str:
 
 
 def _publish_to_topic(topic: str, failure: Failure) -> None:
-    import boto3
-
+    try:
+        import boto3
+    except ImportError as error:  # Lambda's runtime brings it
+        raise ConfigurationError("JOBS_NOTIFY_TOPIC: boto3 is not installed here; pip install boto3") from error
     boto3.client("sns", region_name=topic.split(":")[3]).publish(
         TopicArn=topic, Subject=f"Job failed: {failure.job_type}"[:100], Message=_text(failure)
     )
@@ -93,8 +92,8 @@ def _call_back(url: str, failure: Failure) -> None:
             body=json.dumps(_facts(failure)),
             retries=3,
             timeout=timedelta(seconds=30),
-            label=relay.FAILURE_CALLBACK,
-            flow_control={"key": relay.FAILURE_CALLBACK, "parallelism": 10},
+            label=FAILURE_CALLBACK,
+            flow_control={"key": FAILURE_CALLBACK, "parallelism": 10},
             deduplication_id=_id(failure),
         )
     )

@@ -121,15 +121,15 @@ class QStash:
             if error.status != 404:
                 raise
 
-    def dead_letters(self, since: datetime) -> Iterator[DeadLetter]:
-        """What QStash gave up since then. Raises `PublishFailed`."""
+    def dead_letters(self, since: datetime | None = None) -> Iterator[list[DeadLetter]]:
+        """What QStash gave up (since then), page by page, the newest first. Raises `PublishFailed`."""
         cursor: str | None = None
-        newer: DlqFilter = {"from_time": round(since.timestamp() * 1000)}
+        newer: DlqFilter = {} if since is None else {"from_time": round(since.timestamp() * 1000)}
         while True:
             with _expected():
                 page = self._dlq.list(cursor=cursor, count=100, filter=newer)
                 letters = [_dead_letter(message) for message in page.messages]
-            yield from letters
+            yield letters
             cursor = page.cursor
             if not cursor:
                 return

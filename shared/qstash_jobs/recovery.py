@@ -11,7 +11,8 @@ import base64
 import binascii
 import contextlib
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -19,13 +20,14 @@ from qstash_jobs import relay
 from qstash_jobs.database import Runner
 from qstash_jobs.envelope import Envelope, firing
 from qstash_jobs.errors import InvalidMessage, PublishFailed, UnknownJobType
-from qstash_jobs.executions import outbox
+from qstash_jobs.executions import outbox, upkeep
 from qstash_jobs.executions.literals import NotStorable
-from qstash_jobs.executions.outbox import Carrier, NewExecution
+from qstash_jobs.executions.outbox import NewExecution
+from qstash_jobs.executions.upkeep import Carrier
 from qstash_jobs.job import registry
 from qstash_jobs.notify import notify
 from qstash_jobs.qstash import DeadLetter
-from qstash_jobs.settings import Settings
+from qstash_jobs.settings import FAILURE_CALLBACK, Settings
 from qstash_jobs.telemetry import Telemetry
 
 BATCH = 500
@@ -37,11 +39,17 @@ QUESTIONS = 100
 DEAD_LETTERS_SINCE = timedelta(hours=1)
 """How far back a pass reads the dead letter queue; what is older, asking about the message finds."""
 
-LONGEST_DELAY = timedelta(hours=1)
-"""Before a lost message is published again."""
+MOST_COUNTED = 1_000
+"""Entries of the dead letter queue beyond which a pass stops counting."""
 
-FIRST_BACKOFF = timedelta(seconds=12.2)
-"""QStash's wait before it delivers again to a function that died."""
+RESERVED = timedelta(seconds=10)
+"""The time that is left for what follows, and for the report."""
+
+Remaining = Callable[[], timedelta]
+
+
+def _endless() -> timedelta:
+    return timedelta.max
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,39 +72,37 @@ class Report:
     lost: int = 0
     """Messages that were found dead, and are replaced."""
     dead_letters: int = 0
-    """Entries of the dead letter queue that were read."""
+    """Entries of the dead letter queue, counted up to `MOST_COUNTED`."""
     told: int = 0
     """Failures that people were told of."""
     troubles: tuple[str, ...] = ()
     """What could not be done in this pass."""
 
 
-def reconcile(run: Runner, settings: Settings, telemetry: Telemetry) -> Report:
-    """One pass. What QStash's absence prevents is left to the next; raises `DatabaseUnreachable`."""
+def reconcile(run: Runner, settings: Settings, telemetry: Telemetry, remaining: Remaining = _endless) -> Report:
+    """One pass; `remaining` says how much time it has. What QStash's absence, or the time, prevents is left to the
+    next. Raises `DatabaseUnreachable`."""
     troubles: list[str] = []
-    freed = outbox.reap(run, settings.lease_grace, settings.scaled(FIRST_BACKOFF), BATCH)
+    freed = upkeep.reap(run, settings.lease_grace, BATCH)
     for job in freed:
         telemetry.logger.warning(
             "Lease freed", extra={"job_id": str(job.job_id), "job_type": job.job_type, "status": job.status}
         )
-    sent = relay.publish_due(run, BATCH)  # first: whatever follows may take all the time there is
-    lost = 0
-    letters = 0
-    try:
-        for letter in relay.qstash().dead_letters(datetime.now(UTC) - DEAD_LETTERS_SINCE):
-            letters += 1
-            given_up = from_dead_letter(letter, settings)
-            lost += given_up is not None and message_lost(run, given_up, settings)
-        lost += _ask_about_overdue(run, settings)
-    except PublishFailed as error:
-        troubles.append(str(error))
-    sent += relay.publish_due(run, BATCH)
-    troubles.extend(one.error for one in sent if one.error is not None)
+    # In the order of what matters: each part may take all the time there is.
+    sent = relay.publish_due(run, BATCH)
+    lost = _unless_away(troubles, lambda: _ask_about_overdue(run, settings, remaining))
+    sent += relay.publish_due(run, BATCH) if lost else []
     told = tell(run, settings, telemetry, troubles)
+    dead = _unless_away(troubles, lambda: _read_dead_letters(run, settings, remaining))
+    if dead:
+        sent += relay.publish_due(run, BATCH)
+        told += tell(run, settings, telemetry, troubles)
+    letters = _unless_away(troubles, lambda: _count_dead_letters(remaining))
+    troubles.extend(one.error for one in sent if one.error is not None)
     return Report(
         freed=len(freed),
         published=sum(one.error is None for one in sent),
-        lost=lost,
+        lost=lost + dead,
         dead_letters=letters,
         told=told,
         troubles=tuple(dict.fromkeys(troubles)),
@@ -105,18 +111,20 @@ def reconcile(run: Runner, settings: Settings, telemetry: Telemetry) -> Report:
 
 def message_lost(run: Runner, given_up: GivenUp, settings: Settings) -> bool:
     """A carrier is known dead: give a live job its next publication; True if that, or its failure, was due."""
+    known = False
     if given_up.new is not None:
         with contextlib.suppress(NotStorable):  # which its function would have refused
-            outbox.insert(run, [given_up.new])  # changes nothing where there is a row
-    status = outbox.lose(
+            known = not outbox.insert(run, [given_up.new])  # changes nothing where there is a row
+    status = upkeep.lose(
         run,
-        given_up.carrier,
+        # Our own messages carry no payload, so one that does says nothing of a row that another message carries.
+        replace(given_up.carrier, certain=known),
         settings.scaled(settings.publication_delay),
-        settings.scaled(LONGEST_DELAY),
+        settings.scaled(relay.LONGEST_PAUSE),
         given_up.dlq_id,
     )
     if status is None and given_up.dlq_id is not None:
-        outbox.note_dead_letter(run, given_up.carrier, given_up.dlq_id)
+        upkeep.note_dead_letter(run, given_up.carrier, given_up.dlq_id)
     return status is not None
 
 
@@ -124,14 +132,14 @@ def tell(run: Runner, settings: Settings, telemetry: Telemetry, troubles: list[s
     """Tell of the failures (or of this job's) that nobody was told of yet; how many. One that cannot be told is left to
     the next pass, and named in `troubles`."""
     told = 0
-    for failure in outbox.unnotified(run, BATCH, job_id):
+    for failure in upkeep.unnotified(run, BATCH, job_id):
         try:
             notify(failure, settings, telemetry)
         except Exception as error:  # whichever way of telling failed, the others' turn comes again
             telemetry.logger.error("Failure not told", extra={"job_id": str(failure.job_id)}, exc_info=error)
             troubles.append(f"{type(error).__name__}: {error}")
         else:
-            outbox.notified(run, failure)
+            upkeep.notified(run, failure)
             told += 1
     return told
 
@@ -154,12 +162,12 @@ def from_callback(body: bytes) -> GivenUp | None:
 
 def from_dead_letter(letter: DeadLetter, settings: Settings) -> GivenUp | None:
     """What an entry of the dead letter queue says; one may be a failure callback that did not reach us itself."""
-    if letter.url == settings.url(relay.FAILURE_CALLBACK):
+    if letter.url == settings.url(FAILURE_CALLBACK):
         try:
             return from_callback(letter.body)
         except InvalidMessage:
             return None
-    if letter.label == relay.FAILURE_CALLBACK:  # what we told a job's own callback names the job, but did not carry it
+    if letter.label == FAILURE_CALLBACK:  # what we told a job's own callback names the job, but did not carry it
         return None
     return _given_up(letter.body, letter.message_id, letter.dlq_id)
 
@@ -188,11 +196,44 @@ def _new(envelope: Envelope, job_id: UUID) -> NewExecution | None:
     return envelope.execution(job_id, options)
 
 
-def _ask_about_overdue(run: Runner, settings: Settings) -> int:
+def _unless_away(troubles: list[str], step: Callable[[], int]) -> int:
+    """What the step counts; 0 and a trouble when QStash is away."""
+    try:
+        return step()
+    except PublishFailed as error:
+        troubles.append(str(error))
+        return 0
+
+
+def _ask_about_overdue(run: Runner, settings: Settings, remaining: Remaining) -> int:
     lost = 0
-    for carrier in outbox.overdue(run, settings.delivery_grace, QUESTIONS):
+    for carrier in upkeep.overdue(run, settings.delivery_grace, QUESTIONS):
+        if remaining() < RESERVED:
+            break
         if carrier.message_id is not None and relay.qstash().holds(carrier.message_id):
-            outbox.expect(run, carrier, settings.delivery_grace * 2)
+            upkeep.expect(run, carrier, settings.delivery_grace * 2)
         else:
             lost += message_lost(run, GivenUp(carrier=carrier, dlq_id=None), settings)
     return lost
+
+
+def _read_dead_letters(run: Runner, settings: Settings, remaining: Remaining) -> int:
+    lost = 0
+    for page in relay.qstash().dead_letters(datetime.now(UTC) - DEAD_LETTERS_SINCE):
+        found = [one for letter in page if (one := from_dead_letter(letter, settings)) is not None]
+        news = upkeep.news(run, [(one.carrier, one.dlq_id) for one in found])
+        for one, is_news in zip(found, news, strict=True):
+            if is_news and remaining() >= RESERVED:
+                lost += message_lost(run, one, settings)
+        if remaining() < RESERVED:
+            break
+    return lost
+
+
+def _count_dead_letters(remaining: Remaining) -> int:
+    letters = 0
+    for page in relay.qstash().dead_letters():
+        letters += len(page)
+        if letters >= MOST_COUNTED or remaining() < RESERVED:
+            break
+    return letters

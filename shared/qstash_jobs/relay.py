@@ -19,17 +19,14 @@ from uuid import UUID
 
 from qstash_jobs.database import Runner, database
 from qstash_jobs.envelope import Envelope, Metadata
-from qstash_jobs.errors import JobsError, PublishFailed
+from qstash_jobs.errors import JobsError, PublishFailed, UnknownJobType
 from qstash_jobs.executions import outbox
 from qstash_jobs.executions.outbox import Publication
 from qstash_jobs.job import JobOptions, registry
 from qstash_jobs.qstash import Message, QStash
-from qstash_jobs.settings import Settings, settings
+from qstash_jobs.settings import FAILURE_CALLBACK, Settings, settings
 
 log = logging.getLogger("qstash_jobs")
-
-FAILURE_CALLBACK = "failure-callback"
-"""The function that QStash tells of a message that it gave up."""
 
 SPARE_RETRIES = 2
 """What QStash is asked for beyond the job's budget: throttles, deploys and busy leases eat its retries, not ours."""
@@ -39,6 +36,12 @@ TIMEOUT_MARGIN = timedelta(seconds=5)
 
 QUIET = timedelta(seconds=2)
 """The relay leaves rows alone that were touched so recently: somebody is publishing them just now."""
+
+REFUSED_FOR_GOOD = frozenset({400, 404, 413, 422})
+"""QStash's answers to a message that it would not take later either."""
+
+LONGEST_PAUSE = timedelta(hours=1)
+"""Before a message that was lost, or refused for good, is published again."""
 
 _VISIBLE_WITHIN_SECONDS = 2.0
 
@@ -144,6 +147,11 @@ def _outage(answers: Sequence[str | JobsError]) -> PublishFailed | None:
     return away[0] if away and not any(isinstance(answer, str) for answer in answers) else None
 
 
+def _is_for_good(error: JobsError) -> bool:
+    """Whether the same message would be refused again: QStash finds fault with it, or its contract is gone."""
+    return isinstance(error, UnknownJobType) or (isinstance(error, PublishFailed) and error.status in REFUSED_FOR_GOOD)
+
+
 def _send(batch: Sequence[Publication]) -> list[str | JobsError]:
     answers: list[str | JobsError] = []
     messages: list[Message] = []
@@ -167,8 +175,12 @@ def _send(batch: Sequence[Publication]) -> list[str | JobsError]:
 
 def _note(run: Runner, batch: Sequence[Publication], answers: Sequence[str | JobsError]) -> None:
     pairs = list(zip(batch, answers, strict=True))
-    refused = [(publication, str(answer)) for publication, answer in pairs if isinstance(answer, JobsError)]
-    for publication, error in refused:
+    refused = [
+        (publication, str(answer), _is_for_good(answer))
+        for publication, answer in pairs
+        if isinstance(answer, JobsError)
+    ]
+    for publication, error, _ in refused:
         log.warning(
             "Job not published; the relay will do it: %s (jobId: %s): %s",
             publication.job_type,
@@ -177,7 +189,7 @@ def _note(run: Runner, batch: Sequence[Publication], answers: Sequence[str | Job
         )
     try:
         outbox.confirm(run, [(publication, answer) for publication, answer in pairs if isinstance(answer, str)])
-        outbox.refuse(run, refused)
+        outbox.refuse(run, refused, settings().scaled(settings().publication_delay), settings().scaled(LONGEST_PAUSE))
     except JobsError as error:
         log.warning("Publication not noted; the relay will repeat it: %s", error)
 

@@ -25,6 +25,7 @@ from qstash_jobs.deadline import deadline, reserved
 from qstash_jobs.drivers import Row
 from qstash_jobs.envelope import Envelope, firing
 from qstash_jobs.errors import (
+    ConfigurationError,
     DatabaseUnreachable,
     InvalidMessage,
     JobCancelled,
@@ -245,7 +246,7 @@ class Delivery:
             case Answer():
                 answer = judged
         self._telemetry.logger.info("Delivery turned away", extra={"reason": answer.reason})
-        if answer.reason in {"duplicate", "stale", "busy"}:
+        if answer.reason in {"duplicate", "stale", "busy", "not_due"}:
             self._telemetry.count("JobsDuplicate")
         if answer.reason == "lost":
             self._telemetry.count("JobsFailed")
@@ -295,14 +296,19 @@ class Delivery:
         run = database.run_pooled if database.in_transaction else database.run
         assert self.job_id is not None
         text = None if message is None else verdict.clean(message, verdict.ERROR_LIMIT)
-        cancelled = store.record_progress(run, self.job_id, attempt, fraction, text)
+        job_id = self.job_id
+        try:
+            cancelled = self._twice(lambda: store.record_progress(run, job_id, attempt, fraction, text))
+        except DatabaseUnreachable as error:  # no reason to give the work up: how it ends is reported for longer
+            self._telemetry.logger.warning("Progress not recorded", extra={"reason": str(error)})
+            return
         if cancelled is None:  # what this says changes nothing but this attempt's own row
             raise Retry(timedelta(0), "the lease ended before the attempt did")
         if cancelled:
             raise JobCancelled("the job was cancelled")
 
     def _judge(self, value: object, started: store.Started, message: Message) -> Verdict:
-        wait = self._worker.settings.scaled(verdict.backoff(message.retried))
+        wait = self._worker.settings.scaled(verdict.backoff(message.retried, self._options.retry_delay))
         if isinstance(value, BaseException):
             return verdict.judge_error(value, attempt=started.attempt, max_attempts=started.max_attempts, wait=wait)
         try:
@@ -341,7 +347,7 @@ class Delivery:
                     raise
                 self._telemetry.logger.error("Result not storable", extra={"reason": str(error)})
                 finish = verdict.without_data(finish, error)
-            except DatabaseUnreachable as error:
+            except (DatabaseUnreachable, ConfigurationError) as error:  # the latter of a password that was just changed
                 if self._remaining() <= timedelta(seconds=pause_seconds) + _ANSWER_TIME:
                     self._telemetry.logger.error("Attempt not recorded", extra={"reason": str(error)})
                     self._telemetry.count("DatabaseUnreachable")

@@ -92,6 +92,9 @@ LIMITS = {
     "payg": Limits(retries=5, delay=timedelta(days=365)),
 }
 
+FAILURE_CALLBACK = "failure-callback"
+"""The function that QStash tells of a message that it gave up; its address is set like those of the job types."""
+
 
 class Settings(BaseModel):
     """Everything that can be set."""

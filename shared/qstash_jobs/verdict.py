@@ -15,7 +15,8 @@ from qstash_jobs.errors import JobCancelled, JobTimeout, NonRetryable, Retry, St
 from qstash_jobs.executions.literals import NotStorable, storable_json
 from qstash_jobs.executions.outbox import NewExecution
 from qstash_jobs.executions.state import ENDED, Outcome, Status, Verb
-from qstash_jobs.executions.store import Finish, Standing
+from qstash_jobs.executions.store import EARLY, Finish, Standing
+from qstash_jobs.expression import retry_delay_seconds
 from qstash_jobs.run import Continue, Done
 
 RESULT_LIMIT_BYTES = 256 * 1024
@@ -25,8 +26,6 @@ TRACEBACK_LIMIT = 16_000
 
 RETRY_AFTER_LIMIT = timedelta(days=1)
 """QStash ignores a longer `Retry-After`: the row waits instead."""
-
-LONGEST_BACKOFF = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -70,12 +69,9 @@ UNREACHABLE = Answer(503, "database_unreachable", timedelta(seconds=10))
 UNKNOWN_JOB = Answer(503, "unknown_job", timedelta(seconds=30))
 
 
-def backoff(retried: int) -> timedelta:
-    """How long QStash waits before it tries again, when it has tried again `retried` times already.
-
-    e^(2.5 n) seconds, a day at most. Source: https://upstash.com/docs/qstash/features/retry
-    """
-    return min(LONGEST_BACKOFF, timedelta(seconds=math.exp(2.5 * (min(retried, 10) + 1))))
+def backoff(retried: int, retry_delay: str | None = None) -> timedelta:
+    """How long QStash waits before it tries again, when it has tried again `retried` times already."""
+    return timedelta(seconds=retry_delay_seconds(retry_delay, retried))
 
 
 def judge_return(
@@ -104,13 +100,13 @@ def judge_error(error: BaseException, *, attempt: int, max_attempts: int, wait: 
             return Verdict(_ended(Verb.CANCEL, Outcome.CANCELLED, error), Answer(200, "cancelled"), error)
         case NonRetryable():
             return Verdict(_ended(Verb.FAIL, Outcome.FAILED, error), final("failed"), error)
-        case _ if attempt >= max_attempts:
+        case _ if attempt >= max_attempts and not (isinstance(error, Retry) and error.free):
             return Verdict(_ended(Verb.FAIL, Outcome.FAILED, error), final("failed"), error)
-        case Retry(after=after) if after > RETRY_AFTER_LIMIT:
-            finish = _ended(Verb.RETRY, Outcome.RETRIED, error, wait=after, next_publication=True)
+        case Retry(after=after, free=free) if after > RETRY_AFTER_LIMIT:
+            finish = _ended(Verb.RETRY, Outcome.RETRIED, error, wait=after, next_publication=True, free=free)
             return Verdict(finish, Answer(200, "rescheduled"), error)
-        case Retry(after=after):
-            finish = _ended(Verb.RETRY, Outcome.RETRIED, error, wait=after)
+        case Retry(after=after, free=free):
+            finish = _ended(Verb.RETRY, Outcome.RETRIED, error, wait=after, free=free)
             return Verdict(finish, Answer(503, "retry_later", after), error)
         case _:
             return Verdict(_ended(Verb.RETRY, Outcome.RETRIED, error, wait=wait), Answer(500, "failed_attempt"), error)
@@ -135,6 +131,8 @@ def judge_standing(standing: Standing | None, *, known_names: tuple[str, ...], b
         return Verb.CANCEL
     if standing.attempts >= standing.max_attempts:
         return Verb.FAIL
+    if standing.status is not Status.PROCESSING and standing.due_in > EARLY:
+        return Answer(409, "not_due", standing.due_in)
     return busy(timedelta(0))  # it became free just now: the next delivery claims it
 
 
@@ -227,6 +225,7 @@ def _ended(
     wait: timedelta = timedelta(0),
     *,
     next_publication: bool = False,
+    free: bool = False,
 ) -> Finish:
     return Finish(
         verb=verb,
@@ -236,6 +235,7 @@ def _ended(
         traceback=_traceback(error),
         wait=wait,
         next_publication=next_publication,
+        free=free,
     )
 
 

@@ -25,10 +25,10 @@ from qstash_jobs.database import Database
 from qstash_jobs.dispatch import enqueue, requeue
 from qstash_jobs.envelope import Envelope
 from qstash_jobs.errors import DatabaseUnreachable, InvalidMove, JobsError, Retry
-from qstash_jobs.executions import outbox, store
-from qstash_jobs.executions.outbox import Carrier
+from qstash_jobs.executions import outbox, store, upkeep
 from qstash_jobs.executions.state import Outcome, Verb
 from qstash_jobs.executions.store import Arrival, Finish
+from qstash_jobs.executions.upkeep import Carrier
 from qstash_jobs.job import Job, JobOptions
 from qstash_jobs.jobs.probe import Probe
 from qstash_jobs.jobs.process_webhook import ProcessWebhook
@@ -37,7 +37,7 @@ from qstash_jobs.recovery import GivenUp, message_lost, reconcile, tell
 from qstash_jobs.run import Done, Run
 from qstash_jobs.run import Outcome as Returned
 from qstash_jobs.serving import serve
-from qstash_jobs.settings import settings
+from qstash_jobs.settings import FAILURE_CALLBACK, settings
 from qstash_jobs.telemetry import Telemetry
 from qstash_jobs.testing import Context, create_test_job, function_url_event, sign, signed_event
 from tests.integration.dispatch.standin import QStashStandIn, dead_letter
@@ -155,7 +155,7 @@ class TestLateReports:
 
         def outlives_its_lease(_payload: Probe, run: Run) -> Returned:
             record.end_lease(run.job_id)
-            assert outbox.reap(record.database.run_pooled, NOW, NOW, 10)
+            assert upkeep.reap(record.database.run_pooled, NOW, 10)
             run.progress(0.5)
             return None
 
@@ -336,7 +336,7 @@ class TestPasses:
         record.run("SET LOCAL session_replication_role = replica; UPDATE job_executions SET updated_at = '2020-01-01'")
         enqueue(Probe())
         entry = dead_letter(qstash.messages[0], "dlq_1")
-        entry |= {"url": settings().url(relay.FAILURE_CALLBACK), "body": json.dumps(document)}
+        entry |= {"url": settings().url(FAILURE_CALLBACK), "body": json.dumps(document)}
         qstash.dead_letters.append(entry)
         reconcile(record.database.run_pooled, settings(), telemetry)
         assert record.row(waiting)["published_at"] is not None
@@ -387,9 +387,9 @@ class TestPasses:
         """A job that waits at QStash behind others still waits, and as long as before the pass asked about it."""
         enqueue(Probe())
         record.run("UPDATE job_executions SET available_at = '2020-01-01', published_at = '2020-01-01'")
-        before = outbox.depth(record.database.run_pooled)
+        before = upkeep.depth(record.database.run_pooled)
         reconcile(record.database.run_pooled, settings(), telemetry)
-        after = outbox.depth(record.database.run_pooled)
+        after = upkeep.depth(record.database.run_pooled)
         assert (before.waiting, after.waiting) == (1, 1)
         assert after.oldest >= before.oldest
 

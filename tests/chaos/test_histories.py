@@ -33,10 +33,11 @@ from qstash_jobs.database import Database
 from qstash_jobs.dispatch import new_execution
 from qstash_jobs.drivers import Row
 from qstash_jobs.errors import DatabaseUnreachable
-from qstash_jobs.executions import outbox, store
-from qstash_jobs.executions.outbox import UNDELIVERED_LIMIT, Carrier
+from qstash_jobs.executions import outbox, store, upkeep
+from qstash_jobs.executions.outbox import UNDELIVERED_LIMIT
 from qstash_jobs.executions.state import ENDED, MOVES, Outcome, Status, Verb
 from qstash_jobs.executions.store import Arrival, Finish
+from qstash_jobs.executions.upkeep import Carrier
 from qstash_jobs.jobs.probe import Probe
 
 NOW = timedelta(0)
@@ -173,7 +174,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule()
     def reap(self) -> None:
-        outbox.reap(self.database.run, NOW, NOW, 100)
+        upkeep.reap(self.database.run, NOW, 100)
 
     @rule(message=messages)
     def give_up(self, message: Message) -> None:
@@ -185,7 +186,7 @@ class Histories(RuleBasedStateMachine):
         """QStash says that it gave a message up: the present one, or one of long ago."""
         before = self.row(message.job_id)
         carrier = Carrier(job_id=message.job_id, generation=message.generation, publication=message.publication)
-        status = outbox.lose(self.database.run, carrier, NOW, NOW, "dlq-1")
+        status = upkeep.lose(self.database.run, carrier, NOW, NOW, "dlq-1")
         after = self.row(message.job_id)
         present = (message.generation, message.publication) == (before["generation"], before["publication"])
         assert (status is not None) == (present and Status(before["status"]) not in ENDED)
@@ -267,10 +268,10 @@ class Histories(RuleBasedStateMachine):
         run = self.database.run
         for _ in range(60):
             run("UPDATE job_executions SET lease_until = clock_timestamp() WHERE status = 'processing'")
-            outbox.reap(run, NOW, NOW, 100)
+            upkeep.reap(run, NOW, 100)
             run("UPDATE job_executions SET available_at = clock_timestamp() WHERE status IN ('pending', 'retrying')")
-            for carrier in outbox.overdue(run, NOW, 100):
-                outbox.lose(run, carrier, NOW, NOW, None)
+            for carrier in upkeep.overdue(run, NOW, 100):
+                upkeep.lose(run, carrier, NOW, NOW, None)
             for one in outbox.due(run, timedelta(days=7), NOW, 100):
                 self.deliver_and_complete(one)
             if not run("SELECT 1 FROM job_executions WHERE status IN ('pending', 'processing', 'retrying')"):

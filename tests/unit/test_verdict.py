@@ -201,6 +201,7 @@ ROW = Standing(
     attempts=1,
     max_attempts=3,
     lease_left=timedelta(0),
+    due_in=timedelta(0),
     cancel_requested=False,
     same_payload=True,
 )
@@ -212,6 +213,9 @@ ROW = Standing(
         ({"status": Status.COMPLETED}, False, (2, 2), Answer(200, "duplicate")),
         ({"status": Status.COMPLETED}, False, (1, 1), Answer(200, "duplicate")),
         ({"status": Status.FAILED}, False, (2, 2), Answer(200, "failed")),
+        ({"due_in": timedelta(hours=1)}, False, (2, 2), Answer(409, "not_due", timedelta(hours=1))),
+        ({"due_in": timedelta(seconds=4)}, False, (2, 2), Answer(409, "busy", SECOND)),
+        ({"due_in": timedelta(hours=1), "cancel_requested": True}, False, (2, 2), Verb.CANCEL),
         ({"status": Status.CANCELLED}, False, (2, 2), Answer(200, "cancelled")),
         ({"status": Status.FAILED}, False, (1, 9), Answer(200, "stale")),
         ({}, False, (1, 9), Answer(200, "stale")),

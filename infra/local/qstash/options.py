@@ -12,10 +12,10 @@ from typing import Any
 from infra.local.qstash.destination import Destinations
 from infra.local.qstash.durations import parse_seconds
 from infra.local.qstash.errors import BadRequest, QuotaExceeded
-from infra.local.qstash.expression import compile_expression
 from infra.local.qstash.publication import FlowControl, Headers, canonical
 from infra.local.qstash.redaction import parse_redaction
 from infra.local.qstash.settings import Limits
+from qstash_jobs.expression import compile_expression
 
 PREFIX = "upstash-"
 FORWARD = "upstash-forward-"

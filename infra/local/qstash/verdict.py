@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from infra.local.qstash.durations import parse_wait_seconds
-from infra.local.qstash.expression import compile_expression
 from infra.local.qstash.publication import Headers, Publication
+from qstash_jobs.expression import DAY_SECONDS, retry_delay_seconds
 
-DAY_SECONDS = 86_400.0
 NON_RETRYABLE_STATUS = 489
 WAIT_HEADERS = ("retry-after", "x-ratelimit-reset", "x-ratelimit-reset-requests", "x-ratelimit-reset-tokens")
 """In this order: the first one that states a usable wait counts."""
@@ -57,20 +55,6 @@ def judge(outcome: Outcome, publication: Publication, retried: int, *, wall: flo
     if asked_for is not None:
         return Postponed(asked_for, by_wall=True)
     return Postponed(retry_delay_seconds(publication.retry_delay, retried), by_wall=False)
-
-
-def retry_delay_seconds(expression: str | None, retried: int) -> float:
-    """The wait before the next retry, at most a day; an expression without a usable value means the default."""
-    if expression is not None:
-        try:
-            milliseconds = compile_expression(expression)(float(retried))
-        except OverflowError:
-            milliseconds = math.inf
-        except (ArithmeticError, ValueError):
-            milliseconds = math.nan
-        if not math.isnan(milliseconds):
-            return min(max(milliseconds / 1_000, 0.0), DAY_SECONDS)
-    return min(DAY_SECONDS, math.exp(min(2.5 * (retried + 1), 700.0)))
 
 
 def _is_non_retryable(outcome: Outcome) -> bool:

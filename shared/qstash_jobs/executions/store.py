@@ -18,6 +18,9 @@ from qstash_jobs.executions.literals import integer, jsonb, milliseconds, text, 
 from qstash_jobs.executions.outbox import LOST, NewExecution, insert_sql
 from qstash_jobs.executions.state import MOVES, Outcome, Status, Verb
 
+EARLY = timedelta(seconds=5)
+"""How much earlier than the row expects it a delivery may start: QStash's clock is another one."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Arrival:
@@ -64,6 +67,8 @@ class Standing:
     max_attempts: int
     lease_left: timedelta
     """Zero or less when it ended, or when there is none."""
+    due_in: timedelta
+    """Until when it waits; zero or less when it is due."""
     cancel_requested: bool
     same_payload: bool
 
@@ -134,7 +139,8 @@ def _start_sql(arrival: Arrival) -> str:
         e.job_type IN ({types}) AND e.cancel_requested_at IS NULL
         AND (e.generation, e.publication) <= ({integer(arrival.generation)}, {integer(arrival.publication)})
         AND e.status IN {_sources(Verb.START)}
-        AND (e.status <> 'processing' OR e.lease_until <= clock_timestamp() OR e.lease_owner = {owner})
+        AND CASE e.status WHEN 'processing' THEN e.lease_until <= clock_timestamp() OR e.lease_owner = {owner}
+            ELSE e.available_at <= clock_timestamp() + {milliseconds(EARLY)} END
         AND (e.attempts < e.max_attempts OR e.lease_owner = {owner})"""
     if arrival.new is None:
         claimed = f"UPDATE job_executions AS e SET {claim} WHERE e.job_id = {uuid(arrival.job_id)} AND {allowed}"
@@ -169,11 +175,11 @@ def look(run: Runner, job_id: UUID, payload: JsonValue = None) -> Standing | Non
     rows = run(f"""
         SELECT job_type, status, generation, publication, attempts, max_attempts,
             coalesce(extract(epoch FROM lease_until - clock_timestamp()) * 1000, 0)::bigint,
-            cancel_requested_at IS NOT NULL, payload = {jsonb(payload)}
+            (extract(epoch FROM available_at - clock_timestamp()) * 1000)::bigint, cancel_requested_at IS NOT NULL, payload = {jsonb(payload)}
         FROM job_executions WHERE job_id = {uuid(job_id)}""")
     if not rows:
         return None
-    job_type, status, generation, publication, attempts, max_attempts, lease_ms, cancelled, same = rows[0]
+    job_type, status, generation, publication, attempts, max_attempts, lease_ms, due_ms, cancelled, same = rows[0]
     return Standing(
         job_type=job_type,
         status=Status(status),
@@ -182,6 +188,7 @@ def look(run: Runner, job_id: UUID, payload: JsonValue = None) -> Standing | Non
         attempts=attempts,
         max_attempts=max_attempts,
         lease_left=timedelta(milliseconds=lease_ms),
+        due_in=timedelta(milliseconds=due_ms),
         cancel_requested=cancelled,
         same_payload=same,
     )
@@ -192,9 +199,11 @@ def finish(run: Runner, job_id: UUID, attempt: int, lease_owner: UUID, how: Fini
 
     Raises `DatabaseUnreachable`; the same finish may then be repeated, and finds itself done if it was.
     """
-    moved, noted, status, attempts = run(_finish_sql(job_id, attempt, lease_owner, how))[0]
+    moved = run(_finish_sql(job_id, attempt, lease_owner, how))[0][0]
     if moved is not None:
         return Finished(moved=True, status=Status(moved))
+    # Asked apart: where an earlier report of this attempt was still committing, that statement saw the row before it.
+    noted, status, attempts = run(_noted_sql(job_id, attempt, lease_owner))[0]
     repeated = noted == how.outcome and status in {MOVES[how.verb].target, Status.CANCELLED} and attempts == attempt
     return Finished(moved=repeated, status=None if status is None else Status(status))
 
@@ -202,11 +211,14 @@ def finish(run: Runner, job_id: UUID, attempt: int, lease_owner: UUID, how: Fini
 def _finish_sql(job_id: UUID, attempt: int, lease_owner: UUID, how: Finish) -> str:
     sources, target = MOVES[how.verb]
     changes = ["lease_until = NULL", f"error = {text(how.error)}", f"error_type = {text(how.error_type)}"]
-    if target is Status.RETRYING:  # unless the job was cancelled while the attempt ran
-        cancelled = "e.cancel_requested_at IS NOT NULL"
+    cancelled = "e.cancel_requested_at IS NOT NULL"  # while the attempt ran
+    if target is Status.RETRYING:
         changes.append(f"status = CASE WHEN {cancelled} THEN 'cancelled' ELSE 'retrying' END")
         changes.append(f"completed_at = CASE WHEN {cancelled} THEN clock_timestamp() END")
         changes.append(f"available_at = clock_timestamp() + {milliseconds(how.wait)}")
+    elif target is Status.FAILED:
+        changes.append(f"status = CASE WHEN {cancelled} THEN 'cancelled' ELSE 'failed' END")
+        changes.append("completed_at = clock_timestamp()")
     else:
         changes.append(f"status = '{target}', completed_at = clock_timestamp()")
     if target is Status.COMPLETED:
@@ -229,8 +241,13 @@ def _finish_sql(job_id: UUID, attempt: int, lease_owner: UUID, how: Finish) -> s
                 error = {text(how.traceback or how.error)}, error_type = {text(how.error_type)}
             WHERE {this} AND attempt = {integer(attempt)} AND outcome IS NULL
         ){then}
-        SELECT (SELECT status FROM moved),
-            (SELECT outcome FROM job_attempts WHERE {this} AND attempt = {integer(attempt)}),
+        SELECT (SELECT status FROM moved)"""
+
+
+def _noted_sql(job_id: UUID, attempt: int, lease_owner: UUID) -> str:
+    return f"""
+        SELECT (SELECT outcome FROM job_attempts AS a WHERE a.job_id = {uuid(job_id)}
+                AND a.lease_owner = {uuid(lease_owner)} AND a.attempt = {integer(attempt)}),
             e.status, e.attempts
         FROM (VALUES (1)) AS one LEFT JOIN job_executions AS e ON e.job_id = {uuid(job_id)}"""
 
@@ -313,7 +330,7 @@ def requeue(run: Runner, job_ids: Sequence[UUID], by: str) -> dict[UUID, Status]
             UPDATE job_executions AS e SET status = 'pending', generation = e.generation + 1, publication = 1,
                 undelivered = 0, max_attempts = e.attempts + e.budget, available_at = clock_timestamp(),
                 completed_at = NULL, cancel_requested_at = NULL, published_at = NULL, message_id = NULL,
-                lease_owner = NULL, publish_error = NULL, dlq_id = NULL, notified_at = NULL
+                lease_owner = NULL, publish_error = NULL, dlq_id = NULL, notified_at = NULL, progress = NULL
             FROM found WHERE e.job_id = found.job_id AND found.status IN {_sources(Verb.REQUEUE)}
             RETURNING e.job_id, e.generation
         ), audited AS (

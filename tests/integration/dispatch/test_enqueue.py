@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,7 +15,9 @@ import pytest
 from sqlalchemy import Engine, text
 
 from qstash_jobs import relay
-from qstash_jobs.dispatch import enqueue
+from qstash_jobs.dispatch import enqueue, enqueue_many
+from qstash_jobs.drivers import Row
+from qstash_jobs.errors import DatabaseUnreachable
 from qstash_jobs.executions import outbox
 from qstash_jobs.jobs.generate_report import DateRange, GenerateReport
 from qstash_jobs.jobs.probe import Probe, ProbeMode
@@ -210,6 +213,44 @@ def test_concurrent_callers_with_one_key_make_one_job(qstash: QStashStandIn, rec
     assert all(answer == answers[0] for answer in answers)
     assert record.run("SELECT count(*) FROM job_executions")[0][0] == 10
     assert sorted(message.envelope["jobId"] for message in qstash.messages) == sorted(map(str, answers[0]))
+
+
+def test_a_key_whose_job_is_deleted_meanwhile_is_free(
+    record: Record, environment: pytest.MonkeyPatch, qstash: QStashStandIn
+) -> None:
+    """Between the insert that finds it taken and the read of its job: then this job is the first of its key."""
+    first = enqueue(Probe(), idempotency_key="k", publish="relay")
+    run = record.database.run_pooled
+
+    def deletes_in_between(sql: str) -> Sequence[Row]:
+        rows = run(sql)
+        if "INSERT INTO job_executions" in sql:
+            run(f"DELETE FROM job_executions WHERE job_id = '{first}'")
+        return rows
+
+    environment.setattr(record.database, "run_pooled", deletes_in_between)
+    job_id = enqueue(Probe(), idempotency_key="k", publish="relay")
+    assert job_id != first
+    assert record.row(job_id)["idempotency_key"] == "k"
+
+
+def test_an_insert_whose_reply_was_lost_is_published(
+    record: Record, environment: pytest.MonkeyPatch, qstash: QStashStandIn
+) -> None:
+    """The repetition finds the row of the first try, and it is this caller's."""
+    run = record.database.run_pooled
+    losses = iter([DatabaseUnreachable("the reply was lost")])
+
+    def loses_a_reply(sql: str) -> Sequence[Row]:
+        rows = run(sql)
+        if "INSERT INTO job_executions" in sql and (loss := next(losses, None)):
+            raise loss
+        return rows
+
+    environment.setattr(record.database, "run_pooled", loses_a_reply)
+    [answer] = enqueue_many([Probe()])
+    assert (answer.new, answer.published) == (True, True)
+    assert len(qstash.messages) == 1
 
 
 def test_a_known_key_waits_for_no_lock_on_its_job(record: Record, psycopg_app: Engine) -> None:

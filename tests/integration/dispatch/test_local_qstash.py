@@ -123,7 +123,7 @@ def test_a_message_that_is_given_up(functions: Functions, record: Record, teleme
     await_that(lambda: functions.at("/failure-callback"), "QStash calls back")
     [(_headers, body)] = functions.at("/failure-callback")
     told = from_callback(body)
-    [letter] = relay.qstash().dead_letters(datetime.now(UTC) - timedelta(hours=1))
+    [[letter]] = relay.qstash().dead_letters(datetime.now(UTC) - timedelta(hours=1))
     found = from_dead_letter(letter, settings())
     assert told is not None
     assert told == found

@@ -53,7 +53,13 @@ def test_the_job_waits_in_its_row(
         assert (answer.published, answer.error) == (False, row["publish_error"])
         assert any(str(answer.job_id) in line and "the relay will do it" in line for line in warnings)
     qstash.works()
-    await_that(lambda: relay.publish_due(record.database.run_pooled), "the relay finds them")
+    found: list[relay.Sent] = []
+
+    def all_found() -> bool:
+        found.extend(relay.publish_due(record.database.run_pooled))
+        return len(found) == jobs
+
+    await_that(all_found, "the relay finds them")
     assert sorted(m.deduplication_id for m in qstash.messages) == sorted(f"{a.job_id}-1-1" for a in answers)
     for answer in answers:
         row = record.row(answer.job_id)

@@ -11,7 +11,7 @@ import pytest
 from resend.exceptions import ResendError
 
 from functions.send_email import provider
-from functions.send_email.handler import send
+from functions.send_email.handler import PATIENCE_ATTEMPTS, send
 from infra.local.mailbox import Mailbox
 from qstash_jobs.errors import NonRetryable, Retry, Steering
 from qstash_jobs.jobs.send_email import EmailTemplate, SendEmail
@@ -23,8 +23,8 @@ from tests.unit.send_email.samples import ADDRESS, SAMPLES
 pytestmark = pytest.mark.usefixtures("mail_settings")
 
 
-def attempt(job_id: UUID | None = None, template: EmailTemplate = "passwordReset") -> object:
-    return run_inline(send, SAMPLES[template].addressed(ADDRESS), job_id=job_id)
+def attempt(job_id: UUID | None = None, template: EmailTemplate = "passwordReset", number: int = 1) -> object:
+    return run_inline(send, SAMPLES[template].addressed(ADDRESS), job_id=job_id, attempt=number)
 
 
 @pytest.mark.parametrize("template", sorted(SAMPLES))
@@ -140,7 +140,7 @@ def test_quota_used_up(mailbox: Mailbox, caplog: pytest.LogCaptureFixture, name:
     with pytest.raises(Retry) as caught:
         attempt()
 
-    assert caught.value.after == timedelta(hours=hours)
+    assert (caught.value.after, caught.value.free) == (timedelta(hours=hours), True)
     assert provider.QUOTA_USED_UP in [record.message for record in caplog.records if record.levelno == logging.ERROR]
 
 
@@ -166,9 +166,18 @@ def test_our_misconfiguration(
     with pytest.raises(Retry) as caught:
         attempt()
 
-    assert caught.value.after == timedelta(hours=1)
+    assert (caught.value.after, caught.value.free) == (timedelta(hours=1), True)
     assert [record.message for record in caplog.records] == ["email provider refuses our credentials"]
     assert caplog.records[0].levelno == logging.ERROR
+
+
+def test_patience_ends(mailbox: Mailbox) -> None:
+    """After three days of such hours the mail spends its budget, so that it does not wait for ever."""
+    for number, free in ((PATIENCE_ATTEMPTS, True), (PATIENCE_ATTEMPTS + 1, False)):
+        mailbox.fail(401)
+        with pytest.raises(Retry) as caught:
+            attempt(number=number)
+        assert caught.value.free is free
 
 
 def test_missing_key(mail_settings: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

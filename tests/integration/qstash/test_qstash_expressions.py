@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from infra.local.qstash.cron import parse_cron
 from infra.local.qstash.durations import parse_go_seconds, parse_seconds, parse_wait_seconds
-from infra.local.qstash.expression import compile_expression
 from infra.local.qstash.message import Message
 from infra.local.qstash.publication import FlowControl, Publication, dump, load
 from infra.local.qstash.state import MOVES, State, Verb
 from infra.local.qstash.verdict import DAY_SECONDS, retry_delay_seconds
+from qstash_jobs.expression import compile_expression
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from infra.local.postgres import EmbeddedPostgres
 from infra.migrations import VERSION_TABLE, migrate, pending, revert
 from qstash_jobs.database import Database
 from qstash_jobs.dispatch import uuid7
-from qstash_jobs.executions import outbox, queries, store
+from qstash_jobs.executions import outbox, queries, store, upkeep
 from qstash_jobs.executions.outbox import NewExecution
 from qstash_jobs.executions.state import Status
 from qstash_jobs.executions.tables import metadata
@@ -195,8 +195,8 @@ def live_and_die(database: Database) -> None:
         new=None,
     )
     assert store.start(run, arrival) is not None
-    assert [job.status for job in outbox.reap(run, timedelta(0), timedelta(0), 1)] == [Status.FAILED]
-    assert [failure.error_type for failure in outbox.unnotified(run, 1)] == ["Lost"]
+    assert [job.status for job in upkeep.reap(run, timedelta(0), 1)] == [Status.FAILED]
+    assert [failure.error_type for failure in upkeep.unnotified(run, 1)] == ["Lost"]
     assert store.requeue(run, [job_id], "test") == {job_id: Status.FAILED}
     cancelled = store.cancel(run, job_id, "test")
     assert cancelled is not None

@@ -14,9 +14,9 @@ from sqlalchemy import Connection, Engine, event, text
 
 from infra.local.postgres import EmbeddedPostgres
 from qstash_jobs.drivers import Row
-from qstash_jobs.executions import outbox, queries
-from qstash_jobs.executions.outbox import Carrier
+from qstash_jobs.executions import outbox, queries, upkeep
 from qstash_jobs.executions.state import Status
+from qstash_jobs.executions.upkeep import Carrier
 from tests.conftest import engine_for
 
 ROWS = 50_000
@@ -227,23 +227,23 @@ def test_what_is_due(plans: Plans) -> None:
 
 def test_what_is_overdue(plans: Plans) -> None:
     """Likewise for messages whose delivery does not come."""
-    assert outbox.overdue(plans.run, timedelta(minutes=2), 100)
+    assert upkeep.overdue(plans.run, timedelta(minutes=2), 100)
     assert plans.indexes == {"awaited"}
     assert "available_at" in plans.looked_up("awaited")
 
 
 def test_expired_leases(plans: Plans) -> None:
     """Looked up by their end; each row is then moved by its id."""
-    assert outbox.reap(plans.run, timedelta(seconds=30), timedelta(seconds=12), 500)
+    assert upkeep.reap(plans.run, timedelta(seconds=30), 500)
     assert plans.indexes == {"leases", "pkey"}
     assert "lease_until" in plans.looked_up("leases")
 
 
 def test_untold_failures(plans: Plans) -> None:
     """All of them, or one job's."""
-    assert outbox.unnotified(plans.run, 500)
+    assert upkeep.unnotified(plans.run, 500)
     assert plans.indexes == {"unnotified"}
-    outbox.unnotified(plans.run, 500, JOB_ID)
+    upkeep.unnotified(plans.run, 500, JOB_ID)
     assert plans.indexes <= {"unnotified", "pkey"}
 
 
@@ -260,7 +260,7 @@ def test_idempotency_keys(plans: Plans, number: int) -> None:
 
 def test_depth(plans: Plans) -> None:
     """What reconcile reports each time."""
-    assert outbox.depth(plans.run).waiting > 0
+    assert upkeep.depth(plans.run).waiting > 0
     assert plans.indexes == {"unpublished", "awaited"}
 
 
@@ -271,6 +271,6 @@ def test_moves_of_one_job(plans: Plans) -> None:
     )
     [publication] = outbox.unpublished(plans.run, [job_id], timedelta(0))
     outbox.confirm(plans.run, [(publication, "msg_1")])
-    outbox.refuse(plans.run, [(publication, "no")])
-    outbox.lose(plans.run, Carrier(job_id=JOB_ID, generation=1, publication=1), timedelta(0), timedelta(0), None)
+    outbox.refuse(plans.run, [(publication, "no", True)], timedelta(seconds=30), timedelta(hours=1))
+    upkeep.lose(plans.run, Carrier(job_id=JOB_ID, generation=1, publication=1), timedelta(0), timedelta(0), None)
     assert plans.indexes == {"pkey", "job_attempts_pkey"}

@@ -66,6 +66,42 @@ def test_retry_beyond_a_day_waits_in_the_row(function: Function, record: Record,
     assert (row["status"], row["publication"], row["published_at"]) == ("retrying", 2, None)
 
 
+def test_a_free_retry_spends_no_budget(function: Function, record: Record, job_id: UUID) -> None:
+    """For waits that are nobody's fault: attempts are counted, and as many are left as before."""
+    function.raises(Retry(timedelta(0), "the provider has a bad day", free=True))
+    assert [function.deliver(job_id).status for _ in range(8)] == [503] * 8
+    row = record.row(job_id)
+    assert (row["status"], row["attempts"], row["max_attempts"]) == ("retrying", 8, 11)
+    function.raises(RuntimeError("its own fault"))
+    assert [function.deliver(job_id).status for _ in range(3)] == [500, 500, 489]
+
+
+@pytest.mark.parametrize("after", [timedelta.max, timedelta(days=36_501), timedelta(seconds=-1)])
+def test_a_wait_without_measure_is_the_handlers_mistake(
+    function: Function, record: Record, job_id: UUID, after: timedelta
+) -> None:
+    """Nobody waits for a hundred years: the attempt fails with that reason, and is recorded."""
+
+    def waits(_payload: Probe, _run: Run) -> Outcome:
+        raise Retry(after)
+
+    function.does = waits
+    assert function.deliver(job_id).status == 500
+    assert (record.row(job_id)["error_type"], record.outcomes(job_id)) == ("ValueError", ["retried"])
+
+
+def test_a_delivery_before_its_time_is_told_to_come_later(function: Function, record: Record) -> None:
+    """A delay, and a wait that the handler asked for, hold for a message that QStash delivers twice as well."""
+    delayed = create_test_job(Probe(), delay=timedelta(hours=1000))  # a thousandth of it, here
+    answer = function.deliver(delayed)
+    assert (answer.status, answer.outcome, function.runs) == (409, "not_due", [])
+    assert 3590 < int(answer.headers["Retry-After"]) <= 3600
+    asked = create_test_job(Probe())
+    function.raises(Retry(timedelta(minutes=5)))
+    assert [function.deliver(asked).outcome for _ in range(2)] == ["retry_later", "not_due"]
+    assert len(function.runs) == 1
+
+
 def test_not_retryable_fails_at_once(function: Function, record: Record, job_id: UUID) -> None:
     """489 on the first attempt, with the reason."""
     function.raises(NonRetryable("no such customer"))
@@ -249,6 +285,21 @@ def test_a_handler_that_fails_after_a_cancel_is_not_retried(function: Function, 
     function.does = works
     assert ((answer := function.deliver(job_id)).status, answer.outcome) == (200, "cancelled")
     assert record.status(job_id) == "cancelled"
+
+
+def test_a_handler_that_fails_for_good_after_a_cancel_is_cancelled(
+    function: Function, record: Record, job_id: UUID
+) -> None:
+    """What was asked for has happened, so nobody is told of a failure."""
+
+    def cancelled_then_fails(_payload: Probe, _run: Run) -> Outcome:
+        cancel(job_id)
+        raise NonRetryable("no use")
+
+    function.does = cancelled_then_fails
+    answer = function.deliver(job_id)
+    assert (answer.status, answer.outcome) == (200, "cancelled")
+    assert (record.status(job_id), record.outcomes(job_id)) == ("cancelled", ["failed"])
 
 
 def test_a_live_lease_elsewhere_is_busy(function: Function, record: Record, job_id: UUID) -> None:

@@ -16,7 +16,7 @@ from qstash_jobs.database import Database, Runner
 from qstash_jobs.dispatch import requeue
 from qstash_jobs.drivers import Row
 from qstash_jobs.errors import DatabaseUnreachable, NonRetryable
-from qstash_jobs.executions import store
+from qstash_jobs.executions import store, upkeep
 from qstash_jobs.executions.state import Outcome as Ending
 from qstash_jobs.executions.state import Status, Verb
 from qstash_jobs.executions.store import Arrival, Finish
@@ -24,6 +24,7 @@ from qstash_jobs.jobs.probe import Probe
 from qstash_jobs.run import Outcome, Run
 from qstash_jobs.testing import create_test_job, deliver_twice, signed_event
 from tests.integration.serving.conftest import Function, Record
+from tests.waiting import until
 
 COMPLETE = Finish(verb=Verb.COMPLETE, outcome=Ending.COMPLETED, result={"by": "first"})
 FAIL = Finish(verb=Verb.FAIL, outcome=Ending.FAILED, error="no", error_type="RuntimeError")
@@ -171,6 +172,33 @@ def test_a_repeated_finish_enqueues_its_follow_ups_once(function: Function, reco
     assert [tuple(row) for row in record.run(f"SELECT count(*) FROM job_executions WHERE {text('a')} = 'a'")] == [(2,)]
 
 
+def test_a_finish_that_waits_for_its_own_original_finds_itself_done(
+    database: Database, database_url: str, record: Record, job_id: UUID
+) -> None:
+    """The reply was given up while the report was still committing: the repetition waits for it, and is a success."""
+    mine = arrival(job_id)
+    assert store.start(database.run, mine) is not None
+    original = Database(database_url, timedelta(seconds=10))
+    holding, go_on = threading.Event(), threading.Event()
+
+    def hold(sql: str) -> list[Row]:
+        with original.transaction() as connection:
+            rows = [tuple(row) for row in connection.exec_driver_sql(sql, execution_options={"no_parameters": True})]
+            holding.set()
+            go_on.wait(20)
+        return rows
+
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(store.finish, hold, job_id, 1, mine.lease_owner, RETRY)
+        assert holding.wait(20)
+        again = threads.submit(store.finish, database.run, job_id, 1, mine.lease_owner, RETRY)
+        until(lambda: record.run("SELECT 1 FROM pg_locks WHERE NOT granted"))
+        go_on.set()
+        assert (first.result().moved, again.result().moved) == (True, True)
+    original.close()
+    assert (record.status(job_id), record.outcomes(job_id)) == ("retrying", ["retried"])
+
+
 @pytest.mark.parametrize("how", [COMPLETE, FAIL, RETRY], ids=lambda how: how.verb)
 def test_a_superseded_attempt_that_reports_late_changes_only_its_own_row(
     database: Database, record: Record, job_id: UUID, how: Finish
@@ -202,12 +230,11 @@ def test_a_late_failure_cannot_undo_a_completion(database: Database, record: Rec
 
 def test_an_attempt_whose_lease_has_ended_may_still_complete(database: Database, record: Record, job_id: UUID) -> None:
     """As long as no later attempt has started, also after its lease was freed."""
-    from qstash_jobs.executions import outbox
 
     delivery = arrival(job_id)
     store.start(database.run, delivery)
     record.end_lease(job_id)
-    assert len(outbox.reap(database.run, timedelta(0), timedelta(seconds=10), 10)) == 1
+    assert len(upkeep.reap(database.run, timedelta(0), 10)) == 1
     assert record.status(job_id) == "retrying"
     assert store.finish(database.run, job_id, 1, delivery.lease_owner, COMPLETE).moved
     assert record.status(job_id) == "completed"

@@ -1,4 +1,5 @@
-"""The arithmetic of `Upstash-Retry-Delay`, e.g. `min(60000, 1000 * pow(2, retried))`.
+"""The arithmetic of `Upstash-Retry-Delay`, e.g. `min(60000, 1000 * pow(2, retried))`: QStash waits by it between retries,
+so the record can say when the next attempt is expected, and a wrong one is refused where it is written.
 
 The text is parsed to a tree and the tree is walked here, node by node: it is never given to Python to run. All numbers
 are floats, so no expression can ask for much time or memory.
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 LONGEST_TEXT = 512
+DAY_SECONDS = 86_400.0
 
 Evaluate = Callable[[float], float]
 """A compiled (part of an) expression: the value for a number of `retried`."""
@@ -43,6 +45,24 @@ _FUNCTIONS: dict[str, tuple[int | None, Callable[..., float]]] = {
     "min": (_ANY_NUMBER, lambda *values: min(values)),
     "max": (_ANY_NUMBER, lambda *values: max(values)),
 }
+
+
+def retry_delay_seconds(expression: str | None, retried: int) -> float:
+    """QStash's wait before its next retry, when it has tried again `retried` times already: at most a day.
+
+    Without an expression, or where it has no value, e^(2.5 n) seconds. Source:
+    https://upstash.com/docs/qstash/features/retry
+    """
+    if expression is not None:
+        try:
+            milliseconds = compile_expression(expression)(float(retried))
+        except OverflowError:
+            milliseconds = math.inf
+        except (ArithmeticError, ValueError):
+            milliseconds = math.nan
+        if not math.isnan(milliseconds):
+            return min(max(milliseconds / 1_000, 0.0), DAY_SECONDS)
+    return min(DAY_SECONDS, math.exp(min(2.5 * (retried + 1), 700.0)))
 
 
 @lru_cache(maxsize=1024)
