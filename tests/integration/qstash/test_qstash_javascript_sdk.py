@@ -142,6 +142,12 @@ def test_no_test_is_overlooked(sdk):
         assert list(sdk.run(file).failures) == names(file)
 
 
+def test_every_public_method_is_called(sdk):
+    """What the SDK offers and what the tests call is the same; a new version of it may offer more."""
+    runs = [sdk.run(file) for file in FILES]
+    assert set().union(*(run.called for run in runs)) == runs[0].offered
+
+
 def test_the_lock_file_names_no_host():
     """What is installed is pinned by its content, and comes from whichever registry npm is set up with."""
     lock = (FOLDER / "package-lock.json").read_text()
