@@ -10,7 +10,7 @@ help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 dev: .venv/desk  ## run everything on this machine: Postgres, QStash, functions, mailbox
-	@$(BIN)/jobs dev
+	@$(BIN)/jobs dev $(ARGS)
 
 demo: .venv/desk  ## enqueue one of everything, wait until all is settled, print the table
 	@$(BIN)/jobs demo

@@ -66,16 +66,36 @@ def enqueue(
             raise typer.Exit(1) from None
 
 
-def cancel(job_id: Annotated[str, typer.Argument(help="The job's id.")]) -> None:
-    """Stop a job: one that waits at once, one that runs at its next report of progress.
+def cancel(
+    job_id: Annotated[str | None, typer.Argument(help="One job's id; without it, all that match the filter.")] = None,
+    status_: Annotated[str, typer.Option("--status", help="pending, retrying or processing.")] = "pending",
+    type_: Annotated[str | None, typer.Option("--type", help="Only this job type.")] = None,
+    since: Annotated[str | None, typer.Option(help="Only jobs of the last, e.g., 2h.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Stop jobs: those that wait at once, those that run at their next report of progress.
 
     [dim]jobs cancel 019a3f1c-…[/]
+
+    [dim]jobs cancel --type send-email --since 2h[/]   shows what matches, and asks
     """
     environment.load()
     from qstash_jobs import dispatch
+    from qstash_jobs.errors import InvalidMove
 
-    ended = dispatch.cancel(arguments.job_id(job_id), by=actor())
-    console.print(f"{job_id}: ", status(ended), "" if ended == "cancelled" else " (it was asked to stop)", sep="")
+    if job_id is not None:
+        ended = dispatch.cancel(arguments.job_id(job_id), by=actor())
+        console.print(f"{job_id}: ", status(ended), "" if ended == "cancelled" else " (it was asked to stop)", sep="")
+        return
+    if status_ not in {"pending", "retrying", "processing"}:
+        raise typer.BadParameter("only jobs that wait or run can be cancelled", param_hint="--status")
+    stopped = 0
+    for one in _chosen("Cancel", _matching(status_, type_, None, since), yes=yes):
+        try:
+            stopped += dispatch.cancel(one, by=actor()) == "cancelled" or status_ == "processing"
+        except InvalidMove:  # it has ended meanwhile
+            continue
+    console.print(f"{_jobs(stopped)} {'asked to stop' if status_ == 'processing' else 'cancelled'}.")
 
 
 def requeue(
@@ -101,17 +121,22 @@ def requeue(
         return
     if status_ not in {"failed", "cancelled"}:
         raise typer.BadParameter("only failed and cancelled jobs can be requeued", param_hint="--status")
-    matching = _matching(status_, type_, error, since)
-    if not matching:
-        console.print("No job matches.")
-        return
-    if not yes:
-        typer.confirm(f"Requeue {_jobs(len(matching))}?", abort=True)
+    matching = _chosen("Requeue", _matching(status_, type_, error, since), yes=yes)
     moved = 0
     for start in range(0, len(matching), 100):
         found = dispatch.requeue_many(matching[start : start + 100], by=actor())
         moved += sum(before in {"failed", "cancelled"} for before in found.values())
     console.print(f"{_jobs(moved)} requeued.")
+
+
+def _chosen(what: str, matching: list[UUID], *, yes: bool) -> list[UUID]:
+    """What matches, once someone has agreed."""
+    if not matching:
+        console.print("No job matches.")
+        raise typer.Exit
+    if not yes:
+        typer.confirm(f"{what} {_jobs(len(matching))}?", abort=True)
+    return matching
 
 
 def _jobs(number: int) -> str:
@@ -123,7 +148,7 @@ def _matching(status_: str, type_: str | None, error: str | None, since: str | N
     from qstash_jobs.executions.state import Status
 
     found: list[UUID] = []
-    preview = table("job", "type", "error", "ended")
+    preview = table("job", "type", "error", "created")
     cursor = None
     created = datetime.now(UTC) - arguments.duration(since) if since else None
     with transaction() as connection:
@@ -139,7 +164,7 @@ def _matching(status_: str, type_: str | None, error: str | None, since: str | N
             )
             for one in page.executions:
                 if len(found) < 10:
-                    preview.add_row(str(one.job_id), one.job_type, brief(one.error, 60), str(one.completed_at)[:19])
+                    preview.add_row(str(one.job_id), one.job_type, brief(one.error, 60), str(one.created_at)[:19])
                 found.append(one.job_id)
             cursor = page.cursor
             if cursor is None:

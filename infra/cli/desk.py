@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import sys
@@ -28,7 +29,7 @@ from infra.cli.environment import FOLDER
 from infra.cli.reading import transaction
 from infra.cli.record import took
 from infra.cli.screen import ago, brief, console, show, span, status, table
-from infra.local.desk import ROOT, Desk, Ports, declare_schedules, only_one
+from infra.local.desk import ROOT, Desk, DeskFailed, Ports, declare_schedules, only_one
 from qstash_jobs.errors import DatabaseUnreachable
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ def dev(
     mailbox_port: Annotated[int, typer.Option(help="Where the mailbox listens.")] = Ports.mailbox,
     time_scale: Annotated[float, typer.Option(min=0.001, help="Backoff, delays and cron run so much faster.")] = 1.0,
     reload: Annotated[bool, typer.Option(help="Start functions afresh when a file changes.")] = True,
+    remote: Annotated[
+        bool, typer.Option("--remote", help="Let the desk use a Postgres or a QStash elsewhere.")
+    ] = False,
 ) -> None:
     """Run everything here: Postgres, QStash, the functions at their URLs, the mailbox, the relay.
 
@@ -54,6 +58,8 @@ def dev(
 
     [dim]jobs dev[/]   ·   [dim]jobs dev --time-scale 60[/]   retries take seconds
     """
+    if not remote:
+        _refuse_elsewhere(_given())
     FOLDER.mkdir(exist_ok=True)
     with (FOLDER / LOG).open("a", buffering=1) as log, _until_told_to_stop():
         desk = Desk(
@@ -79,6 +85,19 @@ def _given() -> dict[str, str]:
 
     names = {str(field.alias) for field in Settings.model_fields.values()}
     return {name: value for name, value in os.environ.items() if name in names}
+
+
+def _refuse_elsewhere(given: dict[str, str]) -> None:
+    """A desk makes tables and schedules, and lets probes fail: not by mistake in a place that others use."""
+    from qstash_jobs.dsn import Dsn
+
+    if "DATABASE_URL" in given and not (dsn := Dsn.parse(given["DATABASE_URL"])).is_local:
+        place, does = f"DATABASE_URL leads to {dsn.host}", "make its tables there"
+    elif "QSTASH_URL" in given and not re.match(r"https?://(localhost|127\.|\[::1\])", given["QSTASH_URL"]):
+        place, does = f"QSTASH_URL leads to {given['QSTASH_URL']}", "set its schedules there"
+    else:
+        return
+    raise DeskFailed(f"{place}, and the desk would {does}: unset it, or say --remote if that is meant")
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 import typer
 from rich.markup import escape
@@ -14,6 +15,9 @@ from infra.cli import environment
 from infra.cli.reading import transaction
 from infra.cli.screen import console, plain
 from qstash_jobs.errors import DatabaseUnreachable, JobsError, PublishFailed
+
+PATIENCE = timedelta(minutes=10)
+"""A job that could run and waits for longer than two passes of reconcile-jobs is in trouble."""
 
 
 @dataclass(frozen=True)
@@ -113,15 +117,18 @@ def _tables() -> Finding:
 
 def _qstash() -> Finding:
     from qstash_jobs.relay import qstash
+    from qstash_jobs.schedules import SCHEDULES
     from qstash_jobs.settings import settings
 
     try:
-        count = len(qstash().schedules())
+        known = {one.schedule_id for one in qstash().schedules()}
     except PublishFailed as error:
         if error.status in {401, 403}:
             return Finding(False, f"it refuses our token: set QSTASH_TOKEN anew, of the region {settings().qstash_url}")
         return Finding(False, f"{error} (at {settings().qstash_url}): is QSTASH_URL right?")
-    return Finding(True, f"answers, and knows {count} schedule{'' if count == 1 else 's'}")
+    if missing := sorted({one.id for one in SCHEDULES} - known):
+        return Finding(False, f"it answers, and has no schedule {', '.join(missing)}: who frees what is stuck?")
+    return Finding(True, f"answers, and has the {len(SCHEDULES)} declared schedule{'' if len(SCHEDULES) == 1 else 's'}")
 
 
 def _keys() -> Finding:
@@ -168,6 +175,12 @@ def _queue() -> Finding:
     with transaction() as connection:
         health = queries.health(connection)
     text = f"{health.waiting} could run now, the oldest for {span(health.oldest)}; {health.unpublished} not published"
+    text += f"; {health.untold} failures to be told" if health.untold else ""
+    troubles = []
     if health.expired:
-        text += f"; {health.expired} leases ended, which reconcile-jobs frees: does its schedule run?"
-    return Finding(health.expired == 0, text)
+        troubles.append(f"{health.expired} leases ended, which reconcile-jobs frees")
+    if health.oldest > PATIENCE:
+        troubles.append("the oldest waits for too long: see why with jobs show")
+    if troubles:
+        text += f"; {'; '.join(troubles)}. Does the schedule reconcile-jobs run?"
+    return Finding(not troubles, text)

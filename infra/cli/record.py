@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 def list_jobs(
     status_: Annotated[str | None, typer.Option("--status", help="Only in this status.")] = None,
     type_: Annotated[str | None, typer.Option("--type", help="Only this job type.")] = None,
+    error: Annotated[str | None, typer.Option("--error", help="Only this class of error.")] = None,
     user: Annotated[int | None, typer.Option(help="Only for this user.")] = None,
     organization: Annotated[int | None, typer.Option(help="Only for this organization.")] = None,
     since: Annotated[str | None, typer.Option(help="Only jobs of the last, e.g., 2h.")] = None,
@@ -43,6 +44,7 @@ def list_jobs(
     wanted: dict[str, Any] = {
         "status": Status(status_) if status_ else None,
         "job_type": type_,
+        "error_type": error,
         "user_id": user,
         "organization_id": organization,
         "since": datetime.now(UTC) - arguments.duration(since) if since else None,

@@ -71,6 +71,11 @@ class Dsn:
             authority=None if authority == "system" else authority,
         )
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it is this machine."""
+        return self.host.startswith("/") or self.host in _LOOPBACK
+
     def pg8000(self, timeout_seconds: float) -> dict[str, Any]:
         """The arguments of `pg8000.dbapi.connect`; the timeout holds for connecting and for every read."""
         place: dict[str, Any] = {"host": self.host, "port": self.port}

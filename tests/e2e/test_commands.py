@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -12,7 +13,9 @@ import pytest
 
 from infra.local.desk import declare_schedules
 from qstash_jobs import dispatch
+from qstash_jobs.database import database
 from qstash_jobs.jobs.probe import Probe, ProbeMode
+from qstash_jobs.relay import qstash
 from qstash_jobs.settings import Settings
 from tests.conftest import engine_for, forget
 from tests.e2e.conftest import World
@@ -105,6 +108,26 @@ def test_the_doctor_finds_the_desk_well(doctor: Doctor) -> None:
     """Everything has a tick, and the exit status is 0."""
     found = doctor()
     assert (found.code, found.names("✓")) == (0, ALL)
+
+
+def test_the_doctor_misses_a_schedule(doctor: Doctor) -> None:
+    """Without reconcile-jobs nothing would be recovered."""
+    qstash().delete_schedule("reconcile-jobs")
+    found = doctor()
+    assert found.names("✗") == {"QStash"}
+    assert "has no schedule reconcile-jobs" in found.text("QStash")
+
+
+def test_the_doctor_sees_jobs_that_wait_for_too_long(doctor: Doctor) -> None:
+    """Nobody has moved them for more than two passes of reconcile-jobs."""
+    job_id = dispatch.enqueue(Probe(), publish="relay", delay=timedelta(days=1))
+    database().run_pooled(
+        f"UPDATE job_executions SET available_at = now() - interval '1 hour' WHERE job_id = '{job_id}'"
+    )
+    found = doctor()
+    assert found.names("✗") == {"queue"}
+    assert "waits for too long" in found.text("queue")
+    dispatch.cancel(job_id)
 
 
 def test_no_settings(doctor: Doctor) -> None:

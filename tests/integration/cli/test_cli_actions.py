@@ -162,6 +162,21 @@ def test_requeue_can_be_told_not_to_ask(jobs: Jobs, failed: list[UUID]) -> None:
     assert "1 job requeued." in jobs("requeue", "-y", "--status", "cancelled").out
 
 
+def test_cancel_shows_what_matches_and_asks(qstash: QStashServer, jobs: Jobs) -> None:
+    """No changes nothing, yes cancels all that match and nothing else; what has ended meanwhile is passed over."""
+    waiting = [create_test_job(Probe()) for _ in range(3)]
+    other = create_test_job(ReconcileJobs())
+    assert jobs("cancel", "--type", "probe", given="n\n").code == 1
+    assert {row(job_id)["status"] for job_id in waiting} == {"pending"}
+    done = jobs("cancel", "--type", "probe", "--since", "1h", given="y\n")
+    assert "Cancel 3 jobs?" in done.out
+    assert "3 jobs cancelled." in done.out
+    assert {row(job_id)["status"] for job_id in waiting} == {"cancelled"}
+    assert row(other)["status"] == "pending"
+    assert "No job matches." in jobs("cancel", "--yes", "--status", "processing").out
+    assert jobs("cancel", "--status", "failed").code == 2
+
+
 def test_requeue_takes_no_other_status(nowhere: pytest.MonkeyPatch, jobs: Jobs) -> None:
     """Nothing else has ended so that it could begin again."""
     done = jobs("requeue", "--status", "completed")

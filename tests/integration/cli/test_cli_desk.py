@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.integration.cli.conftest import process_environment, run_process
+from tests.integration.cli.conftest import Jobs, process_environment, run_process
 from tests.integration.test_lifeline import alive
 from tests.waiting import until
 
@@ -153,6 +153,22 @@ def test_a_taken_port_is_named_with_the_way_out(dev: Dev, tmp_path_factory: pyte
     assert f"choose another with {option}" in done.sentence
     if part == "functions":
         assert run_process("clean", cwd=folder).code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("DATABASE_URL", "postgresql://u:p@db.example.com/app"), ("QSTASH_URL", "https://qstash.upstash.io")],
+)
+def test_a_desk_does_not_work_elsewhere_by_mistake(
+    nowhere: pytest.MonkeyPatch, jobs: Jobs, tmp_path: Path, name: str, value: str
+) -> None:
+    """It would make its tables, or its schedules, where others work: that must be said."""
+    nowhere.setenv(name, value)
+    done = jobs("dev")
+    assert done.code == 1
+    assert f"{name} leads to" in done.sentence
+    assert "say --remote" in done.sentence
+    assert not (tmp_path / ".local").exists()
 
 
 def test_ctrl_c_ends_everything(dev: Dev) -> None:
