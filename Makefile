@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help dev demo test check bench lock docs clean
+.PHONY: help dev demo qstash test check bench lock docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,6 +14,9 @@ dev: .venv/desk  ## run everything on this machine: Postgres, QStash, functions,
 
 demo: .venv/desk  ## enqueue one of everything, wait until all is settled, print the table
 	@$(BIN)/jobs demo
+
+qstash: .venv/desk  ## run the local QStash alone, for an app of any language
+	@$(BIN)/jobs qstash $(ARGS)
 
 test: .venv/test  ## run all tests
 	@$(BIN)/python -m pytest $(ARGS)

@@ -8,7 +8,7 @@ from typing import NoReturn
 import typer
 from rich.markup import escape
 
-from infra.cli import actions, desk, doctor, invoke, new, record
+from infra.cli import actions, desk, doctor, invoke, new, qstash, record
 from infra.cli.screen import errors
 from infra.local.desk import DeskFailed
 from infra.local.postgres import PostgresFailed
@@ -32,6 +32,8 @@ DESK, JOBS, CARE, BUILD = "On the desk", "Jobs", "Care", "Building"
 app.command(rich_help_panel=DESK)(desk.dev)
 app.command(rich_help_panel=DESK)(desk.demo)
 app.command(rich_help_panel=DESK)(desk.clean)
+app.command("qstash", rich_help_panel=DESK)(qstash.run)
+app.command(rich_help_panel=DESK)(qstash.advance)
 app.command(rich_help_panel=JOBS)(actions.enqueue)
 app.command("list", rich_help_panel=JOBS)(record.list_jobs)
 app.command(rich_help_panel=JOBS)(record.show)
