@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from infra.docs import commands, errors, job_types, lifecycle, python, settings
+from infra.docs import commands, errors, job_types, lifecycle, local_qstash, python, settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,6 +24,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "outcomes": lifecycle.outcomes,
     "errors": errors.reference,
     "commands": commands.reference,
+    "local QStash": local_qstash.reference,
     "enqueue options": python.enqueue_options,
     "run": python.run_members,
 }
