@@ -3,7 +3,7 @@
 ApiError
 ├── BadRequest        400  the request is malformed; the text names the header or field
 ├── InvalidToken      401
-├── Refused           403  a request made by a web page of another site
+├── Refused           403  a request made by a web page of another site, or under another machine's name
 ├── NotFound          404  nothing has this id
 ├── QuotaExceeded     412  more than the plan allows (`Settings.quota_status`)
 ├── RateLimited       429  too many requests; the headers say of what, and until when
@@ -45,7 +45,7 @@ class InvalidToken(ApiError):
 
 
 class Refused(ApiError):
-    """The request comes from a page of another site."""
+    """The request comes from a page of another site, or means another machine."""
 
     status = 403
 

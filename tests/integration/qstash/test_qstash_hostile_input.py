@@ -60,6 +60,32 @@ def test_a_page_of_another_site_is_refused(desk, destination):
 
 
 @pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1", 200),
+        ("127.0.0.1:1234", 200),
+        ("localhost:8080", 200),
+        ("LOCALHOST", 200),
+        ("[::1]:8080", 200),
+        ("evil.example", 403),
+        ("evil.example:8080", 403),
+        ("127.0.0.1.evil.example", 403),
+        ("localhost.evil.example", 403),
+        ("192.168.0.2", 403),
+        ("[", 403),
+        ("", 403),
+    ],
+)
+def test_another_name_is_refused(desk, host, status):
+    """Under it not this server is meant, but a page whose name was made to point here."""
+    answer = desk.http.get("/v2/keys", headers={"Host": host})
+    if status == 200:
+        assert answer.status_code == 200
+    else:
+        assert_refused(answer, status, "127.0.0.1")
+
+
+@pytest.mark.parametrize(
     ("header", "value", "text"),
     [
         ("Upstash_Method", "BREW", "Upstash-Method"),
@@ -129,7 +155,7 @@ def test_unknown_ids_and_routes_are_404_and_405(desk):
         ("GET", "/v2/messages/msg_x"), ("DELETE", "/v2/messages/msg_x"), ("GET", "/v2/dlq/1-1"), ("DELETE", "/v2/dlq/1-1"),
         ("POST", "/v2/dlq/retry/1-1"), ("GET", "/v2/schedules/x"), ("DELETE", "/v2/schedules/x"), ("PATCH", "/v2/schedules/x/pause"),
         ("POST", "/v2/schedules/x/resume"), ("GET", "/v2/queues/x"), ("POST", "/v2/queues/x/pause"), ("GET", "/v2/nothing"),
-        ("GET", "/"), ("GET", "/v2/messages/%00%ff"),
+        ("GET", "/nothing"), ("GET", "/v2/messages/%00%ff"),
     ):  # fmt: skip
         assert_refused(desk.http.request(method, path), 404)
     for method, path in (("GET", "/v2/batch"), ("PUT", "/v2/keys"), ("DELETE", "/v2/events")):
@@ -190,7 +216,7 @@ def test_an_oversize_body_is_refused_before_it_is_read(serve):
     """A declared size is enough; one that was not declared is cut off."""
     desk = serve()
     host, port = desk.server.url.removeprefix("http://").split(":")
-    head = f"POST /v2/publish/http://localhost/x HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {desk.server.token}\r\n"
+    head = f"POST /v2/publish/http://localhost/x HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {desk.server.token}\r\n"
     with socket.create_connection((host, int(port))) as connection:
         connection.sendall(f"{head}Content-Length: 99999999999\r\n\r\n".encode())
         answer = b""
@@ -208,7 +234,7 @@ def test_an_oversize_body_is_refused_before_it_is_read(serve):
 def test_a_caller_who_hangs_up_leaves_nothing(desk, destination):
     """A body that never arrives in full is not published."""
     host, port = desk.server.url.removeprefix("http://").split(":")
-    head = f"POST /v2/publish/{destination.url} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {desk.server.token}\r\n"
+    head = f"POST /v2/publish/{destination.url} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {desk.server.token}\r\n"
     with socket.create_connection((host, int(port))) as connection:
         connection.sendall(f"{head}Content-Length: 10\r\n\r\nhalf".encode())
     desk.publish(f"{destination.url}/marker")

@@ -1,4 +1,4 @@
-"""Who may ask: a request needs the token, and must not come from a page of another site."""
+"""Who may ask: a request needs the token, must mean this machine, and must not come from a page of another site."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ class Gatekeeper:
             return
         try:
             headers = Headers(scope=scope)
+            _check_host(headers)
             _check_origin(headers)
             self._check_token(scope["method"], headers, scope["query_string"].decode("latin-1"))
             self._burst.check(scope["path"])
@@ -87,17 +88,25 @@ def _tokens(headers: Headers, query: str) -> Iterable[str]:
             return
 
 
+def _check_host(headers: Headers) -> None:
+    """Under any other name it is not us who is meant, but a page whose name was made to point here."""
+    if not _names_this_machine("//" + headers.get("host", "")):
+        raise Refused("requests under a name that is not this machine's are refused: use 127.0.0.1 or localhost")
+
+
 def _check_origin(headers: Headers) -> None:
     """The token is no secret here, so a browser must not be led to use it by a page from elsewhere."""
     origin = headers.get("origin")
-    if origin is None:
-        return
-    try:
-        host = urlsplit(origin).hostname
-    except ValueError:
-        host = None
-    if host is None or not is_loopback(host):
+    if origin is not None and not _names_this_machine(origin):
         raise Refused("requests from web pages of other sites are refused")
+
+
+def _names_this_machine(address: str) -> bool:
+    try:
+        host = urlsplit(address).hostname
+    except ValueError:
+        return False
+    return host is not None and is_loopback(host)
 
 
 def _lower_cased(scope: Scope) -> Scope:
