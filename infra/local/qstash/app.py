@@ -18,6 +18,7 @@ from infra.local.qstash.api import (
     flow_control,
     keys,
     messages,
+    overview,
     publishing,
     queues,
     schedules,
@@ -41,6 +42,7 @@ ROUTES = [
     *flow_control.routes,
     *keys.routes,
     *admin.routes,
+    *overview.routes,
 ]
 
 

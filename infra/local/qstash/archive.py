@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -11,15 +12,18 @@ from infra.local.qstash.errors import NotFound
 from infra.local.qstash.filters import (
     ADDRESS_COLUMNS,
     MESSAGE_COLUMNS,
+    UNSETTLED,
     Condition,
     Selection,
     before_cursor,
     condition,
     count,
+    standing,
 )
 from infra.local.qstash.message import Json, message_json, present, publication_json, text_or_base64
 from infra.local.qstash.publication import Publication, load
 from infra.local.qstash.redaction import shown_body
+from infra.local.qstash.state import State
 from infra.local.qstash.store import Store
 
 EVENT_COLUMNS = MESSAGE_COLUMNS | ADDRESS_COLUMNS | {"state": "events.state"}
@@ -27,6 +31,8 @@ DEAD_LETTER_COLUMNS = MESSAGE_COLUMNS | {"responseStatus": "dead_letters.respons
 CANCEL_COLUMNS = MESSAGE_COLUMNS | ADDRESS_COLUMNS
 
 MOST_EVENTS = 1_000
+MOST_MESSAGES = 100
+DEFAULT_MESSAGES = 50
 MOST_DEAD_LETTERS = 100
 MOST_CANCELED = 500
 
@@ -68,6 +74,28 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a message stands, without its body."""
+
+    sequence: int
+    id: str
+    state: State
+    """As recorded: an attempt that is on its way is not."""
+    created_ms: int
+    due_at: float
+    due_by_wall: bool
+    retried: int
+    cancel_requested: bool
+    last_event: int
+    """The sequence of its newest event: as long as this stays, nothing happened to it."""
+    publication: Publication
+
+    @property
+    def cursor(self) -> str:
+        return f"{self.created_ms}-{self.sequence}"
+
+
+@dataclass(frozen=True, slots=True)
 class Page(Generic[Entry]):
     """Some entries of a list, the newest first, and where the next page begins; None after the last."""
 
@@ -96,6 +124,33 @@ class Archive:
         cursor = f"{rows[most - 1][1]}-{rows[most - 1][0]}" if len(rows) > most else None
         return Page([_event_json(*row[1:]) for row in rows[:most]], cursor)
 
+    def messages(self, selection: Selection, active: Collection[str]) -> Page[Standing]:
+        """One page of all messages. `active`: the ids of those with an attempt on its way, a state of its own here.
+
+        Raises BadRequest for a malformed selection.
+        """
+        most = count(selection, default=DEFAULT_MESSAGES, most=MOST_MESSAGES)
+        filters = {name: values for name, values in selection.items() if name != "state"}
+        wanted = condition(filters, MESSAGE_COLUMNS, time_column="messages.created_ms") & before_cursor(
+            selection, "messages.sequence"
+        )
+        if states := selection.get("state"):
+            wanted &= standing(states, active)
+        rows = self._store.read(
+            "SELECT sequence, id, state, created_ms, due_at, due_by_wall, retried, cancel_requested,"  # noqa: S608
+            " (SELECT coalesce(max(sequence), 0) FROM events WHERE message = messages.sequence), document"
+            f" FROM messages WHERE {wanted.sql} ORDER BY sequence DESC LIMIT ?",
+            (*wanted.parameters, most + 1),
+        )
+        found = [_standing(*row) for row in rows[:most]]
+        return Page(found, found[-1].cursor if len(rows) > most else None)
+
+    def counts(self) -> tuple[int, int]:
+        """How many messages are unsettled, and how many dead letters there are."""
+        counted = f"SELECT (SELECT count(*) FROM messages WHERE {UNSETTLED}), (SELECT count(*) FROM dead_letters)"  # noqa: S608
+        ((unsettled, dead_letters),) = self._store.read(counted)
+        return unsettled, dead_letters
+
     def dead_letters(self, selection: Selection) -> Page[DeadLetter]:
         """One page of the dead letters. Raises BadRequest for a malformed selection."""
         most = count(selection, default=MOST_DEAD_LETTERS, most=MOST_DEAD_LETTERS)
@@ -121,7 +176,7 @@ class Archive:
         most = count(selection, default=MOST_CANCELED, most=MOST_CANCELED) if "count" in selection else -1
         wanted = condition(selection, CANCEL_COLUMNS, time_column="messages.created_ms")
         rows = self._store.read(
-            f"SELECT id FROM messages WHERE state IN ('CREATED', 'RETRY') AND {wanted.sql} ORDER BY sequence LIMIT ?",  # noqa: S608
+            f"SELECT id FROM messages WHERE {UNSETTLED} AND {wanted.sql} ORDER BY sequence LIMIT ?",  # noqa: S608
             (*wanted.parameters, most),
         )
         return [message_id for (message_id,) in rows]
@@ -156,6 +211,32 @@ def _dead_letter(
         message_id=message_id,
         created_ms=created_ms,
         publication=load(document, body),
+    )
+
+
+def _standing(
+    sequence: int,
+    message_id: str,
+    state: str,
+    created_ms: int,
+    due_at: float,
+    due_by_wall: int,
+    retried: int,
+    cancel_requested: int,
+    last_event: int,
+    document: str,
+) -> Standing:
+    return Standing(
+        sequence=sequence,
+        id=message_id,
+        state=State(state),
+        created_ms=created_ms,
+        due_at=due_at,
+        due_by_wall=bool(due_by_wall),
+        retried=retried,
+        cancel_requested=bool(cancel_requested),
+        last_event=last_event,
+        publication=load(document, b""),
     )
 
 

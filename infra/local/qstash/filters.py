@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from infra.local.qstash.errors import BadRequest
-from infra.local.qstash.state import IN_PROGRESS, EventKind
+from infra.local.qstash.state import IN_PROGRESS, EventKind, State
 
 Selection = Mapping[str, Sequence[str]]
 """Filter name -> its values, from a query or a JSON body."""
@@ -26,6 +27,18 @@ MESSAGE_COLUMNS = {
     "label": "label",
 }
 ADDRESS_COLUMNS = {"host": "url_host(messages.url)", "path": "url_path(messages.url)"}
+
+UNSETTLED = "messages.state IN ('CREATED', 'RETRY')"
+_UNDELIVERED = "messages.state IN ('FAILED', 'CANCELED')"
+"""Word for word as their indexes have them, which are used for nothing less."""
+_NARROWED = {
+    State.CREATED: UNSETTLED,
+    State.RETRY: UNSETTLED,
+    State.DELIVERED: "1",
+    State.FAILED: _UNDELIVERED,
+    State.CANCELED: _UNDELIVERED,
+}
+_ACTIVE = "messages.id IN (SELECT value FROM json_each(?))"
 
 _LABEL = "EXISTS (SELECT 1 FROM json_each(messages.labels) WHERE value IN ({marks}))"
 _NUMBER = re.compile(r"[0-9]{1,18}")
@@ -65,6 +78,12 @@ def condition(selection: Selection, columns: Mapping[str, str], *, time_column: 
     return found
 
 
+def standing(states: Sequence[str], active: Collection[str]) -> Condition:
+    """Messages in any of these states; `active`: the ids of those with an attempt on its way, which is not recorded."""
+    found = [_in_state(state, json.dumps(list(active))) for state in dict.fromkeys(states)]
+    return Condition(" OR ".join(f"({one.sql})" for one in found), tuple(p for one in found for p in one.parameters))
+
+
 def count(selection: Selection, *, default: int, most: int) -> int:
     """How many entries are wanted at most."""
     if not (values := selection.get("count")):
@@ -94,6 +113,16 @@ def _alternatives(name: str, column: str, values: Sequence[str]) -> Condition:
         states = [state for value in values for state in _states(value)]
         return Condition(f"{column} IN ({', '.join('?' * len(states))})", tuple(states))
     return Condition(f"{column} IN ({marks})", tuple(values))
+
+
+def _in_state(value: str, active: str) -> Condition:
+    if value not in State.__members__:
+        raise BadRequest(f"state: {value[:64]!r} is not known")
+    state = State(value)
+    if state is State.ACTIVE:
+        return Condition(f"{UNSETTLED} AND {_ACTIVE}", (active,))
+    recorded = f"{_NARROWED[state]} AND messages.state = '{state}'"
+    return Condition(recorded, ()) if state.settled else Condition(f"{recorded} AND NOT {_ACTIVE}", (active,))
 
 
 def _states(value: str) -> Sequence[str]:

@@ -28,6 +28,9 @@ class FlowKeys:
             gate.pinned_parallelism, gate.parallelism = bool(pinned_parallelism), parallelism
             gate.pinned_rate, gate.rate, gate.period_seconds = bool(pinned_rate), rate, period
 
+    def __len__(self) -> int:
+        return len(self._gates)
+
     def gate(self, key: str) -> FlowGate:
         """The gate of this key, which is made when missing."""
         if (gate := self._gates.get(key)) is None:

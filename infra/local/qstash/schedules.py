@@ -100,6 +100,9 @@ class Schedules:
         self._plan_after(schedule, now)
         return schedule_id
 
+    def __len__(self) -> int:
+        return len(self._schedules)
+
     def all(self) -> list[Json]:
         """Every schedule, as a client is shown it."""
         return [self._as_json(schedule) for schedule in self._schedules.values()]

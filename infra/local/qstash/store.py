@@ -45,6 +45,7 @@ CREATE TABLE messages (
     body BLOB NOT NULL
 );
 CREATE INDEX unsettled ON messages (sequence) WHERE state IN ('CREATED', 'RETRY');
+CREATE INDEX undelivered ON messages (sequence) WHERE state IN ('FAILED', 'CANCELED');
 CREATE INDEX created ON messages (created_ms);
 
 CREATE TABLE events (
