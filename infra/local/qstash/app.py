@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from infra.local.qstash.api import (
     admin,
+    console,
     dead_letters,
     events,
     flow_control,
@@ -43,6 +44,7 @@ ROUTES = [
     *keys.routes,
     *admin.routes,
     *overview.routes,
+    *console.routes,
 ]
 
 
@@ -60,7 +62,7 @@ def create_app(settings: Settings | None = None, on_event: Listener | None = Non
 
     app = Starlette(
         routes=ROUTES,
-        middleware=[Middleware(Gatekeeper, settings=settings)],
+        middleware=[Middleware(Gatekeeper, settings=settings, open_paths=console.PATHS)],
         exception_handlers={
             ApiError: _api_error,
             HTTPException: _http_error,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from urllib.parse import parse_qsl, urlsplit
 
 from starlette.datastructures import Headers
@@ -23,10 +23,12 @@ PUBLISHING = ("/v2/publish", "/v2/enqueue", "/v2/batch")
 class Gatekeeper:
     """Answers 401, 403 and 429, and passes everything else on. The first segment of a path after /v2 has no case."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, open_paths: Collection[str] = ()) -> None:
+        """`open_paths`: what may be got without the token, and as often as anybody likes."""
         self._app = app
         self._token = settings.token.encode()
         self._read_only_token = (settings.read_only_token or "").encode()
+        self._open_paths = frozenset(open_paths)
         self._burst = BurstLimit(settings.burst_limit)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -37,8 +39,9 @@ class Gatekeeper:
             headers = Headers(scope=scope)
             _check_host(headers)
             _check_origin(headers)
-            self._check_token(scope["method"], headers, scope["query_string"].decode("latin-1"))
-            self._burst.check(scope["path"])
+            if scope["method"] != "GET" or scope["path"] not in self._open_paths:
+                self._check_token(scope["method"], headers, scope["query_string"].decode("latin-1"))
+                self._burst.check(scope["path"])
         except ApiError as error:
             answer = JSONResponse({"error": error.text}, status_code=error.status, headers=error.headers)
             await answer(scope, receive, send)
