@@ -12,6 +12,7 @@ from uuid import UUID
 
 import httpx
 import pytest
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from infra.local.desk import Desk, Ports, declare_schedules
 from qstash_jobs.database import database
@@ -21,6 +22,17 @@ from tests.conftest import forget
 from tests.waiting import until
 
 TIME_SCALE = 20.0
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE_MS = 20_000
 
 
 @dataclass
@@ -103,3 +115,13 @@ def world(stack: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     with stack.desk.relay():
         yield stack
     forget()
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    """The system's Chromium. Not for the whole run: while it is there, asyncio is playwright's."""
+    expect.set_options(timeout=PATIENCE_MS)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield browser
+        browser.close()

@@ -8,36 +8,17 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Request, expect
 
 from functions.send_email.rendering import render
 from infra.local.mailbox import Mailbox
 from qstash_jobs.settings import Settings
+from tests.e2e.conftest import PATIENCE_MS
 from tests.unit.send_email.samples import LINK, SAMPLES
 
 pytestmark = pytest.mark.browser
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-PATIENCE_MS = 20_000
 MAIL: dict[str, Any] = {"from": "Northwind <hello@northwind.example>", "to": "ada@example.com", "subject": "Hello"}
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    """The system's Chromium."""
-    expect.set_options(timeout=PATIENCE_MS)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
