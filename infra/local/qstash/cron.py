@@ -6,6 +6,7 @@ skipped and one that repeats runs once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,9 @@ from cronsim import CronSim, CronSimError
 ZONE_PREFIX = "CRON_TZ="
 FIELDS = 5
 LONGEST_TEXT = 256
+
+_RANGE_OF_ONE = re.compile(r"(?<![\w-])0*(\w+)-0*\1/0*[1-9][0-9]*(?![\w-])", re.IGNORECASE)
+"""A range with a step that has one value only, such as 5-5/10: CronSim would take it for 5/10, a range up to the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ def parse_cron(text: str, *, now: float) -> Cron:
         zone, _, fields = text.removeprefix(ZONE_PREFIX).partition(" ")
     if len(fields.split()) != FIELDS:
         raise ValueError(f"it must have {FIELDS} fields")
-    cron = Cron(text, fields, _zone(zone))
+    cron = Cron(text, _RANGE_OF_ONE.sub(r"\1", fields), _zone(zone))
     cron.after(now)
     return cron
 
