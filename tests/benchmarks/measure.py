@@ -72,6 +72,12 @@ def at_least(name: str, per_second: float, least: float) -> Result:
     )
 
 
+def at_most(name: str, value: float, most: float, unit: str) -> Result:
+    """A cost against a fixed target."""
+    target = f"≤ {most:g} {unit}"
+    return Result(name=name, unit=unit, value=round(value, 3), floor=None, ratio=None, target=target, ok=value <= most)
+
+
 def exactly(name: str, value: int, target: int) -> Result:
     """A count that must be right."""
     return Result(name=name, unit="", value=value, floor=None, ratio=None, target=f"= {target}", ok=value == target)
