@@ -12,7 +12,7 @@ from typing import Any
 from infra.local.qstash.destination import Destinations
 from infra.local.qstash.durations import parse_seconds
 from infra.local.qstash.errors import BadRequest, QuotaExceeded
-from infra.local.qstash.publication import FlowControl, Headers, canonical
+from infra.local.qstash.publication import FlowControl, Headers, canonical, shared
 from infra.local.qstash.redaction import parse_redaction
 from infra.local.qstash.settings import Limits
 from qstash_jobs.expression import compile_expression
@@ -77,7 +77,7 @@ class OptionReader:
         fields |= self._callback(options, CALLBACK, "callback")
         fields |= self._callback(options, FAILURE_CALLBACK, "failure_callback")
         headers = _headers(options, ordinary, forwarded, content_type=content_type)
-        return fields | {"headers": headers} if headers else fields
+        return fields | {"headers": shared(headers)} if headers else fields
 
     def callback_fields(self, config: Headers) -> Fields:
         """The fields of a callback message from its headers without their prefix.
@@ -158,7 +158,7 @@ class OptionReader:
     def _labels(self, name: str, value: str) -> tuple[str, ...]:
         if len(value) > 1_024:
             raise BadRequest(f"{name} may have at most 1024 characters")
-        return tuple(label for part in value.split(",") if (label := part.strip()))
+        return shared(tuple(label for part in value.split(",") if (label := part.strip())))
 
     def _deduplication_id(self, name: str, value: str) -> str:
         if ":" in value:
@@ -250,7 +250,7 @@ def _read_flow_control(key: str, value: str) -> FlowControl:
             raise BadRequest(f"Upstash-Flow-Control-Value: {name} is out of range")
     if not {"parallelism", "rate"} & limits.keys():
         raise BadRequest(_FLOW_CONTROL_TEXT)
-    return FlowControl(key, limits.get("parallelism"), limits.get("rate"), limits.get("period", 1))
+    return shared(FlowControl(key, limits.get("parallelism"), limits.get("rate"), limits.get("period", 1)))
 
 
 def _period(text: str) -> int:

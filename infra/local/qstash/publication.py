@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeVar
+
+Value = TypeVar("Value", bound=Hashable)
 
 Headers = tuple[tuple[str, str], ...]
 """Name and value, in the order in which they were sent; names as Go writes them (`Content-Type`)."""
@@ -69,6 +73,17 @@ def canonical(name: str) -> str:
     return "-".join(part[:1].upper() + part[1:].lower() for part in name.split("-"))
 
 
+def shared(value: Value) -> Value:
+    """The same object for values that are equal: waiting messages have much in common, and may be very many."""
+    first: Value = _first(value)
+    return first
+
+
+@lru_cache(maxsize=256)
+def _first(value: Any) -> Any:
+    return value
+
+
 _SCALARS = (
     "method",
     "delay_seconds",
@@ -110,10 +125,11 @@ def load(document: str, body: bytes) -> Publication:
     fields: dict[str, Any] = json.loads(document)
     for name in _HEADERS:
         if name in fields:
-            fields[name] = tuple((header, value) for header, value in fields[name])
+            fields[name] = shared(tuple((header, value) for header, value in fields[name]))
     for name in _TEXTS:
         if name in fields:
-            fields[name] = tuple(fields[name])
+            fields[name] = shared(tuple(fields[name]))
     if "flow_control" in fields:
-        fields["flow_control"] = FlowControl(*fields["flow_control"])
+        fields["flow_control"] = shared(FlowControl(*fields["flow_control"]))
+    fields["url"] = shared(fields["url"])
     return Publication(body=body, **fields)

@@ -17,7 +17,7 @@ from infra.local.qstash.engine import Receipt
 from infra.local.qstash.errors import ApiError, BadRequest, PublishRefused, QuotaExceeded
 from infra.local.qstash.message import Json
 from infra.local.qstash.options import Fields
-from infra.local.qstash.publication import Publication
+from infra.local.qstash.publication import Publication, shared
 from infra.local.qstash.service import Service
 
 MOST_BATCH_BYTES = 100 * 1024 * 1024
@@ -79,7 +79,8 @@ def draft(
         raise QuotaExceeded("maxDelay", limits.max_delay_seconds)
     if group is not None:
         return Publication(url=group.name, topic=group.name, body=body, caller_ip=caller_ip, **fields)
-    return Publication(url=service.destinations.check(destination), body=body, caller_ip=caller_ip, **fields)
+    url = shared(service.destinations.check(destination))
+    return Publication(url=url, body=body, caller_ip=caller_ip, **fields)
 
 
 async def repeat_by_cron(service: Service, publication: Publication, configuration: dict[str, str]) -> JSONResponse:
