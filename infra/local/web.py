@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Iterator
@@ -34,9 +35,29 @@ def listen(port: int) -> socket.socket:
 
 
 class Runner(uvicorn.Server):
-    """uvicorn without its signal handlers, which would end the process by the signal instead of by returning."""
+    """uvicorn without its signal handlers, which would end the process by the signal instead of by returning.
+
+    And without its ticks: it looks ten times a second whether it should exit; this one does nothing until `stop`.
+    """
 
     on_started: Callable[[], None] | None = None
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopped = asyncio.Event()
+
+    def stop(self) -> None:
+        """Let `serve` come to its end; from any thread, at any time."""
+        self.should_exit = True
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has come to its end, and the loop is closed
+                self._loop.call_soon_threadsafe(self._stopped.set)
+
+    async def main_loop(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        if not await self.on_tick(0):
+            await self._stopped.wait()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

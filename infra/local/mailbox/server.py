@@ -53,7 +53,7 @@ class Mailbox:
 
     def stop(self) -> None:
         """Returns once the port is free and everything is written down."""
-        self._server.should_exit = True
+        self._server.stop()
         self._thread.join(STOP_SECONDS)
         self._store.close()
 

@@ -103,13 +103,8 @@ async def _serve(settings: Settings, listener: socket.socket, *, print_events: b
 
 
 def _stop_on_signals(server: Runner) -> None:
-    loop = asyncio.get_running_loop()
-
-    def stop() -> None:
-        server.should_exit = True
-
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop)
+        asyncio.get_running_loop().add_signal_handler(number, server.stop)
 
 
 def _announce(settings: Settings, port: int, keys: dict[str, str]) -> None:

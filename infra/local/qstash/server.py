@@ -58,7 +58,7 @@ class QStashServer:
     def stop(self) -> None:
         """Returns once everything is written down and the port is free."""
         self._client.close()
-        self._runner.should_exit = True
+        self._runner.stop()
         self._thread.join(STOP_SECONDS)
 
     @property
