@@ -7,13 +7,18 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import httpx
 import pytest
 from conftest import OK, connect, until
 
-from infra.local.qstash import DatabaseUnusable, QStashServer
+from infra.local.qstash import LIMITS, DatabaseUnusable, QStashServer
+from infra.local.qstash.archive import Archive
+from infra.local.qstash.settings import DEVELOPMENT_TOKEN
+from infra.local.qstash.store import Store
+from infra.local.web import listen
 
 ROOT = Path(__file__).parents[3]
 
@@ -35,6 +40,12 @@ def process(database, *options):
         child.kill()
         child.wait()
         child.stdout.close()
+
+
+def free_port():
+    """A port that a server can come back to."""
+    with listen(0) as listener:
+        return listener.getsockname()[1]
 
 
 def test_everything_is_there_after_a_restart(tmp_path, destination):
@@ -85,32 +96,120 @@ def test_a_retry_goes_on_with_its_number(tmp_path, destination):
     desk.close()
 
 
-def test_a_kill_loses_nothing_and_repeats_no_recorded_success(tmp_path, destination):
-    """kill -9 amid publishing and delivering, three times: all that was accepted arrives; what was recorded does not again."""
-    database = tmp_path / "q.db"
-    accepted, recorded = [], set()
-    repeated = []
+class Publisher(threading.Thread):
+    """Publishes to a server that may die at any time: what was not answered is sent again, with its deduplication id.
+
+    It is as many messages ahead of their arrival as `room` has permits.
+    """
+
+    def __init__(self, url, destination_url, room):
+        super().__init__(daemon=True)
+        self._client = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {DEVELOPMENT_TOKEN}"}, timeout=30)
+        self._destination_url = destination_url
+        self._room = room
+        self.accepted = []
+        """Ids, in the order in which they were published."""
+
+    def run(self):
+        for first in range(0, MESSAGES, BATCH):
+            for _ in range(BATCH):
+                self._room.acquire()
+            entries = [
+                {"destination": f"{self._destination_url}/{n}", "headers": {"Upstash-Deduplication-Id": str(n)}}
+                for n in range(first, first + BATCH)
+            ]
+            answers = until(lambda entries=entries: self._answers(entries))
+            self.accepted += [answer["messageId"] for answer in answers]
+        self._client.close()
+
+    def _answers(self, entries):
+        try:
+            return self._client.post("/v2/batch", json=entries).raise_for_status().json()
+        except httpx.TransportError:
+            return None
+
+
+def shown_as_delivered(client):
+    """The ids of the messages that a server's event log shows as delivered, one for each event."""
+    return delivered(lambda cursor: client.get("/v2/events", params={"state": "DELIVERED", "cursor": cursor}).json())
+
+
+def left_behind(database):
+    """What a dead server's file has: the ids of delivered messages, and of those still to be delivered."""
+    store = Store(database)
+    archive = Archive(store)
+
+    def read(cursor):
+        page = archive.events({"state": ["DELIVERED"], "cursor": [cursor]})
+        return {"events": page.entries, "cursor": page.cursor}
+
+    try:
+        return set(delivered(read)), archive.unsettled({})
+    finally:
+        store.close()
+
+
+def delivered(read):
+    """The ids in all pages that `read` returns for cursors."""
+    ids, cursor = [], ""
+    while cursor is not None:
+        page = read(cursor)
+        ids += [event["messageId"] for event in page["events"]]
+        cursor = page.get("cursor")
+    return ids
+
+
+def last_shown(child, client):
+    """The newest events of delivered messages, read again and again until the server is dead."""
+    shown = []
+    while child.poll() is None:
+        with contextlib.suppress(httpx.TransportError):
+            shown = client.get("/v2/events", params={"state": "DELIVERED", "count": 100}).json()["events"]
+    return {event["messageId"] for event in shown}
+
+
+MESSAGES, KILLS, BATCH = 2_000, 10, 50
+
+
+def test_ten_kills_lose_nothing_and_repeat_no_recorded_success(tmp_path, destination):
+    """kill -9 amid 2,000 deliveries, ten times, while more come in: each arrives, and none again once that is recorded.
+
+    A message whose publisher got no answer is accepted once, not twice; a kill repeats no more than was on its way.
+    """
+    database, port = tmp_path / "q.db", str(free_port())
+    seen, recorded, repeated = set(), set(), []
+    doomed, turn, room = [], threading.Lock(), threading.Semaphore(MESSAGES // 2)
 
     def answer(arrival):
-        if arrival.message_id in recorded:
-            repeated.append(arrival.message_id)
+        with turn:
+            if arrival.message_id in recorded:
+                repeated.append(arrival.message_id)
+            if arrival.message_id not in seen:
+                seen.add(arrival.message_id)
+                room.release()
+            if doomed and len(seen) >= doomed[0][0]:
+                os.kill(doomed.pop()[1], signal.SIGKILL)  # this attempt, and others, will have no answer
         return OK
 
     destination.answer = answer
-    for round_ in range(3):
-        with process(database) as (child, client):
-            for n in range(8):
-                entries = [{"destination": f"{destination.url}/{round_}/{n}/{i}", "body": "x"} for i in range(25)]
-                accepted += [answer["messageId"] for answer in client.post("/v2/batch", json=entries).json()]
-            delivered = client.get("/v2/events", params={"state": "DELIVERED"}).json()["events"]
-            recorded |= {event["messageId"] for event in delivered}
-            os.kill(child.pid, signal.SIGKILL)
-            child.wait()
-    assert len(accepted) == 600
-    with process(database) as (_, client):
-        until(lambda: {arrival.message_id for arrival in destination.arrivals} >= set(accepted))
-        until(lambda: len(client.get("/v2/events", params={"state": "DELIVERED"}).json()["events"]) == 600)
+    publisher = Publisher(f"http://127.0.0.1:{port}", destination.url, room)
+    publisher.start()
+    for kill in range(1, KILLS + 1):
+        with process(database, "--port", port) as (child, client):
+            doomed.append((kill * MESSAGES // (KILLS + 1), child.pid))
+            shown = last_shown(child, client)
+        settled, waiting = left_behind(database)
+        assert waiting
+        assert settled >= recorded | shown
+        recorded |= settled
+    with process(database, "--port", port) as (_, client):
+        publisher.join()
+        until(lambda: len(shown_as_delivered(client)) >= MESSAGES)
+        assert sorted(shown_as_delivered(client)) == sorted(publisher.accepted)
+    assert len(publisher.accepted) == len(set(publisher.accepted)) == MESSAGES
+    assert seen == set(publisher.accepted)
     assert repeated == []
+    assert len(destination.arrivals) <= MESSAGES + KILLS * LIMITS["payg"].parallelism
 
 
 def test_a_callback_still_holds_its_queue_after_a_kill(tmp_path, destination):
