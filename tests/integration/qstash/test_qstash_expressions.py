@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 
@@ -15,7 +16,7 @@ from infra.local.qstash.message import Message
 from infra.local.qstash.publication import FlowControl, Publication, dump, load
 from infra.local.qstash.state import MOVES, State, Verb
 from infra.local.qstash.verdict import DAY_SECONDS, retry_delay_seconds
-from qstash_jobs.expression import compile_expression
+from qstash_jobs.expression import LONGEST_TEXT, compile_expression
 
 
 @pytest.mark.parametrize(
@@ -48,42 +49,88 @@ def test_anything_else_is_refused(text):
         compile_expression(text)
 
 
-NUMBER = st.integers(0, 10_000).map(str) | st.floats(0, 1e6, allow_nan=False).map(repr)
-EXPRESSION = st.recursive(
-    NUMBER | st.just("retried"),
-    lambda inner: st.one_of(
-        st.tuples(inner, st.sampled_from("+-*/"), inner).map(lambda parts: f"({parts[0]} {parts[1]} {parts[2]})"),
-        inner.map(lambda one: f"-{one}"),
-        st.tuples(st.sampled_from(["exp", "sqrt", "abs", "floor", "ceil", "round"]), inner).map(
-            "{0[0]}({0[1]})".format
+def written(number: int | float) -> tuple[str, str]:
+    """A number as a publisher writes it, and as Python reads it to calculate with floats, as the evaluator does."""
+    return (str(number), f"{number}.0") if isinstance(number, int) else (repr(number), repr(number))
+
+
+NUMBER = st.one_of(
+    st.integers(0, 10_000),
+    st.integers(0, 10**320),
+    st.floats(0, 1e6, allow_nan=False),
+    st.floats(0, allow_nan=False, allow_infinity=False),
+).map(written)
+FUNCTIONS = ["exp", "sqrt", "abs", "floor", "ceil", "round"]
+
+
+def filled(pattern: str, *parts: tuple[str, str]) -> tuple[str, str]:
+    """The pattern with both forms of its parts."""
+    return pattern.format(*(ours for ours, _ in parts)), pattern.format(*(theirs for _, theirs in parts))
+
+
+def larger(inner: st.SearchStrategy) -> st.SearchStrategy:
+    """Expressions made of others; without parentheses too, so that the precedence of operators counts."""
+    binary = st.sampled_from([f"{{}}{sign}{{}}" for sign in ("+", "-", "*", "/", " - ", " / ")])
+    return st.one_of(
+        st.tuples(binary, inner, inner).map(lambda parts: filled(*parts)),
+        inner.map(lambda one: filled("({})", one)),
+        st.tuples(st.sampled_from(["-{}", "+{}", "- {}"]), inner).map(lambda parts: filled(*parts)),
+        st.tuples(st.sampled_from(FUNCTIONS), inner).map(lambda parts: filled(f"{parts[0]}({{}})", parts[1])),
+        st.tuples(inner, inner).map(lambda parts: filled("pow({}, {})", *parts)),
+        st.tuples(st.sampled_from(["min", "max"]), st.lists(inner, min_size=1, max_size=4)).map(
+            lambda parts: filled(f"{parts[0]}({', '.join(['{}'] * len(parts[1]))})", *parts[1])
         ),
-        st.tuples(st.sampled_from(["pow", "min", "max"]), inner, inner).map("{0[0]}({0[1]}, {0[2]})".format),
-    ),
-    max_leaves=12,
-)
+    )
+
+
+EXPRESSION = st.recursive(NUMBER | st.just(("retried", "retried")), larger, max_leaves=20)
 ORACLE = {
     "pow": math.pow,
     "exp": math.exp,
     "sqrt": math.sqrt,
     "abs": math.fabs,
-    "floor": math.floor,
-    "ceil": math.ceil,
+    "floor": lambda value: float(math.floor(value)),
+    "ceil": lambda value: float(math.ceil(value)),
     "round": lambda value: math.copysign(math.floor(abs(value) + 0.5), value),
-    "min": min,
-    "max": max,
+    "min": lambda *values: min(values),
+    "max": lambda *values: max(values),
 }
 
 
-@given(text=EXPRESSION.filter(lambda text: len(text) <= 512), retried=st.integers(0, 5))
-def test_the_evaluator_agrees_with_python(text, retried):
-    """Any well-formed expression has Python's value, or its arithmetic error."""
+def assert_agreement(text: str, python: str, retried: int) -> None:
+    """The evaluator has Python's value, to the bit, or its arithmetic error."""
     try:
-        expected = float(eval(text, {"__builtins__": {}}, ORACLE | {"retried": float(retried)}))
+        expected = eval(python, {"__builtins__": {}}, ORACLE | {"retried": float(retried)})
     except (ArithmeticError, ValueError) as error:
         with pytest.raises(type(error)):
             compile_expression(text)(float(retried))
     else:
-        assert compile_expression(text)(float(retried)) == pytest.approx(expected, nan_ok=True)
+        value = compile_expression(text)(float(retried))
+        assert math.isnan(value) if math.isnan(expected) else value == expected
+    assert 0 <= retry_delay_seconds(text, retried) <= DAY_SECONDS
+
+
+@given(expression=EXPRESSION.filter(lambda both: len(both[0]) <= LONGEST_TEXT), retried=st.integers(0, 100))
+def test_the_evaluator_agrees_with_python(expression, retried):
+    """Any well-formed expression: every function and operator, numbers up to infinity."""
+    assert_agreement(*expression, retried)
+
+
+@given(
+    layers=st.lists(
+        st.sampled_from(["(", "-", "+", "1-(", *(f"{name}(" for name in FUNCTIONS), "max(7, "]), min_size=1
+    ),
+    retried=st.integers(0, 5),
+)
+def test_depth_is_no_trouble(layers, retried):
+    """Layers upon layers, as many as an expression has room for, or as Python's parser takes parentheses."""
+    text = "retried"
+    for layer in itertools.cycle(layers):
+        nested = f"{layer}{text}{')' if '(' in layer else ''}"
+        if len(nested) > LONGEST_TEXT or nested.count("(") == 200:
+            break
+        text = nested
+    assert_agreement(text, text.replace("1-", "1.0-").replace("7", "7.0"), retried)
 
 
 @given(
