@@ -1,4 +1,4 @@
-"""Pages of the event log and of the dead letters, while both change between them."""
+"""Pages of the event log, of the dead letters and of all messages, while they change between them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.local.qstash.archive import DeadLetter, Page
+from infra.local.qstash.archive import DeadLetter, Page, Standing
 from infra.local.qstash.message import Json
 from infra.local.qstash.publication import Publication
 from infra.local.qstash.state import EventKind
@@ -58,14 +58,19 @@ def letter_identity(letter: DeadLetter) -> Entry:
     return letter.id
 
 
+def message_identity(standing: Standing) -> Entry:
+    return standing.id
+
+
 class Lists:
-    """Both lists as they should be, the oldest first, each entry with its time."""
+    """The lists as they should be, the oldest first, each entry with its time."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._now_ms = BASE_MS
         self.events: dict[Entry, int] = {}
         self.letters: dict[Entry, int] = {}
+        self.messages: list[Entry] = []  # none of them is settled, so all of them stay
         self.readers: list[Reader] = []
 
     def arrive(self, count: int) -> None:
@@ -76,6 +81,7 @@ class Lists:
             self._recorder.happen(life, EventKind.FAILED, self._now_ms)
             self._recorder.bury(life, 500, self._now_ms)
             self.events |= {(life.message.id, kind.value): self._now_ms for _, kind in life.events}
+            self.messages.append(life.message.id)
             assert life.dead is not None
             self.letters[life.dead[1]] = self._now_ms
 
@@ -84,6 +90,7 @@ class Lists:
         archive = self._recorder.archive
         self.readers.append(Reader(archive.events, event_identity, [*self.events]))
         self.readers.append(Reader(archive.dead_letters, letter_identity, [*self.letters]))
+        self.readers.append(Reader(lambda wanted: archive.messages(wanted, ()), message_identity, self.messages))
 
     def read(self, count: int) -> None:
         for reader in self.readers:

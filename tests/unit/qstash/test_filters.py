@@ -23,6 +23,7 @@ URLS = (
     "https://api.example.com",
 )
 LABELS = ("a", "A", "a b", "ä", '"', "%")
+GROUPS = ("g", "G")
 QUEUES = ("q", "Q")
 SCHEDULES = ("scd_1", "scd_2")
 KEYS = ("k", "k2")
@@ -37,6 +38,7 @@ LIVES = st.fixed_dictionaries(
             Publication,
             url=st.sampled_from(URLS),
             labels=st.lists(st.sampled_from(LABELS), max_size=3).map(tuple),
+            topic=st.sampled_from([None, *GROUPS, *GROUPS]),
             queue=st.sampled_from([None, *QUEUES, *QUEUES]),
             schedule_id=st.sampled_from([None, *SCHEDULES, *SCHEDULES]),
             flow_control=st.none() | st.sampled_from(KEYS).map(lambda key: FlowControl(key, 1)),
@@ -61,6 +63,7 @@ def selections(**further: st.SearchStrategy[list[str]]) -> st.SearchStrategy[dic
         "messageIds": one_or_more(range(10)),
         "url": one_or_more([*URLS, "http://127.0.0.1:9000/"]),
         "label": one_or_more([*LABELS, "a,"]),
+        "topicName": one_or_more(GROUPS),
         "queueName": one_or_more([*QUEUES, "None"]),
         "scheduleId": one_or_more(SCHEDULES),
         "flowControlKey": one_or_more(KEYS),
@@ -78,7 +81,7 @@ ADDRESS_FILTERS = {
     "host": one_or_more(["127.0.0.1:9000", "127.0.0.1", "localhost", "localhost:80", "api.example.com"]),
     "path": one_or_more(["/mail", "/Mail/", "/", "mail"]),
 }
-STATES = one_or_more([*EventKind, "IN_PROGRESS", "CANCELLED"])
+EVENT_STATES = one_or_more([*EventKind, "IN_PROGRESS", "CANCELLED"])
 
 
 def traits(message: Message) -> dict[str, Sequence[str | None]]:
@@ -90,6 +93,7 @@ def traits(message: Message) -> dict[str, Sequence[str | None]]:
         "messageIds": [message.id],
         "url": [publication.url],
         "label": publication.labels,
+        "topicName": [publication.topic],
         "queueName": [publication.queue],
         "scheduleId": [publication.schedule_id],
         "flowControlKey": [control.key if control else None],
@@ -141,12 +145,14 @@ def with_ids(selection: dict[str, list[str]], ids: dict[str, list[str]]) -> dict
 @settings(deadline=None, max_examples=300)
 @given(
     lives=st.lists(LIVES, min_size=2, max_size=12),
-    of_events=selections(**ADDRESS_FILTERS, state=STATES),
+    of_events=selections(**ADDRESS_FILTERS, state=EVENT_STATES),
     of_letters=selections(responseStatus=one_or_more(STATUSES), dlqIds=one_or_more(range(10))),
     of_unsettled=selections(**ADDRESS_FILTERS),
+    of_messages=selections(state=one_or_more(State)),
+    active=st.sets(st.integers(0, 11)),
 )
-def test_every_selection_is_what_plain_python_selects(lives, of_events, of_letters, of_unsettled):
-    """Events, dead letters and messages on their way: the values of a filter are alternatives, filters narrow each other."""
+def test_every_selection_is_what_plain_python_selects(lives, of_events, of_letters, of_unsettled, of_messages, active):
+    """Events, dead letters, messages, and those on their way: the values of a filter are alternatives, filters narrow each other."""
     with contextlib.closing(Recorder()) as recorder:
         recorded = recorder.run(lambda: record(recorder, lives))
         messages = [life.message.id for life in recorded]
@@ -180,4 +186,20 @@ def test_every_selection_is_what_plain_python_selects(lives, of_events, of_lette
             life.message.id
             for life in recorded
             if not life.message.state.settled and is_meant(of_unsettled, life.created_ms, traits(life.message))
+        ]
+
+        of_messages = with_ids(of_messages, ids)
+        tried = {
+            life.message.id
+            for number, life in enumerate(recorded)
+            if number in active and not life.message.state.settled
+        }
+        assert [standing.id for standing in recorder.archive.messages(of_messages, tried).entries] == [
+            life.message.id
+            for life in reversed(recorded)
+            if is_meant(
+                of_messages,
+                life.created_ms,
+                traits(life.message) | {"state": [State.ACTIVE if life.message.id in tried else life.message.state]},
+            )
         ]
