@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
 
 HOST = "127.0.0.1"
+STYLE = Path(__file__).parent / "static" / "desk.css"
+"""What the pages have in common, served by each at `/desk.css`."""
 
 
 class PortTaken(Exception):

@@ -14,9 +14,10 @@ from infra.local.mailbox.errors import Refused
 from infra.local.mailbox.faults import Fault, Faults
 from infra.local.mailbox.mail import Mail
 from infra.local.mailbox.store import Store
+from infra.local.web import STYLE
 
 STATIC = Path(__file__).parent / "static"
-FILES = ("mailbox.css", "mailbox.js", "mailbox.svg")
+FILES = {path.name: path for path in (*(STATIC / name for name in ("mailbox.css", "mailbox.js", "mailbox.svg")), STYLE)}
 
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; frame-src 'self'; "
@@ -112,4 +113,4 @@ async def _page(_request: Request) -> Response:
 
 
 async def _file(request: Request) -> Response:
-    return FileResponse(STATIC / request.url.path.removeprefix("/"), headers={"cache-control": "no-cache"})
+    return FileResponse(FILES[request.url.path.removeprefix("/")], headers={"cache-control": "no-cache"})

@@ -9,14 +9,15 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from infra.local.qstash.api.reading import service_of
+from infra.local.web import STYLE
 
 STATIC = Path(__file__).parent.parent / "static"
 PAGE = "console.html"
-FILES = sorted(
-    path.relative_to(STATIC).as_posix()
-    for path in STATIC.rglob("*")
+FILES = {
+    path.relative_to(STATIC).as_posix(): path
+    for path in sorted(STATIC.rglob("*"))
     if path.name != PAGE and path.suffix in (".css", ".js", ".svg")
-)
+} | {STYLE.name: STYLE}
 CONNECTION = "/console.json"
 PATHS = frozenset({"/", CONNECTION, *(f"/{name}" for name in FILES)})
 """What may be got without the token: the page's own files, and the token for its calls."""
@@ -39,7 +40,7 @@ async def show_page(_request: Request) -> Response:
 
 
 async def show_file(request: Request) -> Response:
-    return FileResponse(STATIC / request.scope["path"].removeprefix("/"), headers=HEADERS)
+    return FileResponse(FILES[request.scope["path"].removeprefix("/")], headers=HEADERS)
 
 
 async def show_connection(request: Request) -> Response:
