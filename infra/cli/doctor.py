@@ -162,6 +162,7 @@ def _refuses_unsigned(url: str) -> bool:
     try:
         urllib.request.urlopen(urllib.request.Request(url, data=b"{}", method="POST"), timeout=10)  # noqa: S310
     except urllib.error.HTTPError as error:
+        error.close()
         return error.code == 401
     except OSError:
         return False

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import urllib.error
-import urllib.parse
-import urllib.request
 from typing import Annotated
 
 import typer
@@ -40,17 +36,19 @@ def advance(
     """
     duration = arguments.duration(by)
     where, key = _server(url, token)
-    query = urllib.parse.urlencode({"seconds": duration.total_seconds()})
-    request = urllib.request.Request(  # noqa: S310
-        f"{where}/admin/advance?{query}", method="POST", headers={"Authorization": f"Bearer {key}"}
-    )
+    import httpx
+
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
-            json.load(answer)
-    except urllib.error.HTTPError as error:
-        raise NotAdvanced(f"{where} answered {error.code}: only the local QStash has a time to be moved") from error
-    except OSError as error:
+        answer = httpx.post(
+            f"{where}/admin/advance",
+            params={"seconds": duration.total_seconds()},
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=TIMEOUT_SECONDS,
+        )
+    except httpx.HTTPError as error:
         raise NotAdvanced(f"no QStash answers at {where} ({error}): start one with jobs dev or jobs qstash") from error
+    if not answer.is_success:
+        raise NotAdvanced(f"{where} answered {answer.status_code}: only the local QStash has a time to be moved")
     console.print(f"{span(duration)} later at {where}")
 
 

@@ -1,4 +1,4 @@
-"""What the local QStash server offers of the service, from the list that its tests keep."""
+"""What the local QStash server offers of the service, from the list that stands beside it and that its tests keep true."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from infra.docs.markdown import code, table
 
-PROTOCOL = Path(__file__).parents[2] / "tests" / "integration" / "qstash" / "protocol.toml"
+PROTOCOL = Path(__file__).parents[1] / "local" / "qstash" / "protocol.toml"
 
 Entry = dict[str, Any]
 

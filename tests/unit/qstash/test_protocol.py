@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 
-from infra.docs.local_qstash import PROTOCOL, protocol
+from infra.docs.local_qstash import protocol
 from infra.local.qstash.app import ROUTES
 from infra.local.qstash.options import OPTIONS
+from tests.conftest import ROOT
 
 ENTRIES = [entry for entries in protocol().values() for entry in entries]
 
 
 def test_every_line_is_shown_or_explained() -> None:
     """What is offered names tests that exist; what differs or is missing says how or why."""
-    written = "\n".join(path.read_text() for path in PROTOCOL.parent.glob("test_*.py"))
+    written = "\n".join(path.read_text() for path in (ROOT / "tests/integration/qstash").glob("test_*.py"))
     tests = set(re.findall(r"^def (test_\w+)", written, re.MULTILINE))
     for entry in ENTRIES:
         assert entry["here"] in {"supported", "deviates", "not offered"}
