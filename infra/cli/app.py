@@ -8,7 +8,7 @@ from typing import NoReturn
 import typer
 from rich.markup import escape
 
-from infra.cli import actions, desk, doctor, invoke, new, qstash, record
+from infra.cli import actions, desk, doctor, invoke, new, qstash, record, schedules
 from infra.cli.screen import errors
 from infra.local.desk import DeskFailed
 from infra.local.postgres import PostgresFailed
@@ -43,6 +43,7 @@ app.command(rich_help_panel=JOBS)(actions.requeue)
 app.command(rich_help_panel=CARE)(actions.migrate)
 app.command(rich_help_panel=CARE)(actions.relay)
 app.command(rich_help_panel=CARE)(doctor.doctor)
+app.add_typer(schedules.app, name="schedules", rich_help_panel=CARE)
 app.command(rich_help_panel=BUILD)(new.new)
 app.command(rich_help_panel=BUILD)(invoke.invoke)
 

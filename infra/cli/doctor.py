@@ -121,13 +121,13 @@ def _qstash() -> Finding:
     from qstash_jobs.settings import settings
 
     try:
-        known = {one.schedule_id for one in qstash().schedules()}
+        known = {one.id for one in qstash().schedules()}
     except PublishFailed as error:
         if error.status in {401, 403}:
             return Finding(False, f"it refuses our token: set QSTASH_TOKEN anew, of the region {settings().qstash_url}")
         return Finding(False, f"{error} (at {settings().qstash_url}): is QSTASH_URL right?")
-    if missing := sorted({one.id for one in SCHEDULES} - known):
-        return Finding(False, f"it answers, and has no schedule {', '.join(missing)}: who frees what is stuck?")
+    if missing := sorted({f"{settings().schedule_prefix}.{one.id}" for one in SCHEDULES} - known):
+        return Finding(False, f"it answers, and has no schedule {', '.join(missing)}; run: jobs schedules apply")
     return Finding(True, f"answers, and has the {len(SCHEDULES)} declared schedule{'' if len(SCHEDULES) == 1 else 's'}")
 
 

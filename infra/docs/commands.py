@@ -20,9 +20,19 @@ def reference() -> str:
     group: Any = typer.main.get_command(app)
     panels: dict[str, list[str]] = {}
     for name, command in group.commands.items():
-        panels.setdefault(str(command.rich_help_panel), []).append(_command(name, command))
+        panels.setdefault(str(command.rich_help_panel), []).extend(
+            _command(path, one) for path, one in leaves(name, command)
+        )
     parts = [text for panel, commands in panels.items() for text in (f"## {panel}", *commands)]
     return "\n\n".join(parts)
+
+
+def leaves(name: str, command: Any) -> list[tuple[str, Any]]:
+    """The command, or those that it is a name for, such as `schedules list`."""
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        return [(name, command)]
+    return [(f"{name} {word}", one) for word, one in inner.items()]
 
 
 def _command(name: str, command: Any) -> str:

@@ -197,12 +197,14 @@ class Desk:
 
 
 def declare_schedules() -> None:
-    """Let QStash know the declared schedules; needs the settings in this process."""
-    from qstash_jobs.dispatch import schedule
+    """Let QStash have the declared schedules; needs the settings in this process."""
+    from qstash_jobs import scheduling
+    from qstash_jobs.relay import qstash
     from qstash_jobs.schedules import SCHEDULES
+    from qstash_jobs.settings import settings
 
-    for one in SCHEDULES:
-        schedule(one.job, one.cron, id=one.id, timezone=one.timezone)
+    wanted = scheduling.wanted_schedules(SCHEDULES)
+    scheduling.apply(scheduling.changes(wanted, qstash().schedules(), settings().schedule_prefix), qstash())
 
 
 class Service:

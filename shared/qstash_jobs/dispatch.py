@@ -200,17 +200,27 @@ def schedule(job: Job, cron: str, *, id: str | None = None, timezone: str = "UTC
 
     Raises `InvalidJob` for a zone or an id that is none, and `PublishFailed` when QStash refuses.
     """
+    when = zoned(cron, timezone)
+    payload = storable_json(job.wire())
+    schedule_id = id or f"{job.options.name}-{hashlib.sha256(f'{when} {payload}'.encode()).hexdigest()[:12]}"
+    if not _SCHEDULE_ID.fullmatch(schedule_id):
+        raise InvalidJob(f"a schedule's id has letters, digits, `.`, `_` and `-`, not {schedule_id!r}")
+    return relay.qstash().put_schedule(schedule_id, when, scheduled_message(job))
+
+
+def zoned(cron: str, timezone: str) -> str:
+    """A cron expression as QStash takes it. Raises `InvalidJob` for a zone that is none."""
     try:
         ZoneInfo(timezone)
     except (KeyError, ValueError, OSError):
         raise InvalidJob(f"{timezone!r} is no time zone; one looks like Europe/Berlin") from None
+    return cron.strip() if timezone == "UTC" else f"CRON_TZ={timezone} {cron.strip()}"
+
+
+def scheduled_message(job: Job) -> Message:
+    """The message of each firing: it brings the payload, and each makes a job of its own. Raises `ConfigurationError`."""
     options = job.options
-    payload = storable_json(job.wire())
-    when = cron.strip() if timezone == "UTC" else f"CRON_TZ={timezone} {cron.strip()}"
-    schedule_id = id or f"{options.name}-{hashlib.sha256(f'{when} {payload}'.encode()).hexdigest()[:12]}"
-    if not _SCHEDULE_ID.fullmatch(schedule_id):
-        raise InvalidJob(f"a schedule's id has letters, digits, `.`, `_` and `-`, not {schedule_id!r}")
-    message = Message(
+    return Message(
         url=settings().url(options.name),
         body=Envelope(type=options.name, payload=job.wire()).encode().decode(),
         retries=min(settings().limits.retries, options.retries + relay.SPARE_RETRIES),
@@ -220,7 +230,6 @@ def schedule(job: Job, cron: str, *, id: str | None = None, timezone: str = "UTC
         failure_callback=settings().url(FAILURE_CALLBACK),
         retry_delay=options.retry_delay,
     )
-    return relay.qstash().put_schedule(schedule_id, when, message)
 
 
 def new_execution(job: Job, options: EnqueueOptions, idempotency_key: str | None = None) -> NewExecution:

@@ -11,7 +11,7 @@ import binascii
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -45,6 +45,11 @@ class Message:
     headers: Mapping[str, str] | None = None
     """Forwarded with each delivery."""
 
+    @property
+    def timeout_seconds(self) -> int:
+        """As QStash takes it, in whole seconds."""
+        return _seconds(self.timeout)
+
     def request(self) -> BatchRequest:
         """As the SDK takes it."""
         request: dict[str, Any] = {
@@ -52,7 +57,7 @@ class Message:
             "body": self.body,
             "content_type": "application/json",
             "retries": self.retries,
-            "timeout": _seconds(self.timeout),
+            "timeout": self.timeout_seconds,
             "label": self.label,
             "flow_control": self.flow_control,
             "failure_callback": self.failure_callback,
@@ -74,6 +79,20 @@ class DeadLetter:
     url: str
     label: str | None
     body: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scheduled:
+    """A schedule that QStash has."""
+
+    id: str
+    facts: Mapping[str, object]
+    """What can differ from a declared one, by name."""
+    paused: bool
+    next_at: datetime | None
+    last_at: datetime | None
+    last_states: Mapping[str, str]
+    """How the messages of the last firing fared: IN_PROGRESS, SUCCESS or FAIL."""
 
 
 class QStash:
@@ -142,10 +161,14 @@ class QStash:
         with _expected():
             return self._schedules.create(destination=message.url, cron=cron, schedule_id=schedule_id, **request)
 
-    def schedules(self) -> list[Schedule]:
+    def schedules(self) -> list[Scheduled]:
         """All schedules of the account. Raises `PublishFailed`."""
         with _expected():
-            return self._schedules.list()
+            return [_scheduled(one) for one in self._schedules.list()]
+
+    def pause_schedule(self, schedule_id: str, *, paused: bool) -> None:
+        """Let a schedule rest, or run again. Raises `PublishFailed`."""
+        (self._schedules.pause if paused else self._schedules.resume)(schedule_id)
 
     def delete_schedule(self, schedule_id: str) -> None:
         """Delete a schedule; one that is not there is no error. Raises `PublishFailed`."""
@@ -237,6 +260,32 @@ def _slot(answer: object) -> str | PublishFailed:
 
 def _seconds(duration: timedelta) -> int:
     return -(-duration // timedelta(seconds=1))  # rounded up: never earlier than asked for
+
+
+def _scheduled(one: Schedule) -> Scheduled:
+    flow = one.flow_control
+    return Scheduled(
+        id=one.schedule_id,
+        facts={
+            "cron": one.cron,
+            "destination": one.destination,
+            "body": one.body,
+            "retries": one.retries,
+            "timeout": one.timeout,
+            "label": one.label,
+            "failure callback": one.failure_callback,
+            "retry delay": one.retry_delay_expression,
+            "flow control": flow and (flow.key, flow.parallelism, flow.rate, flow.period),
+        },
+        paused=one.paused,
+        next_at=_moment(one.next_schedule_time),
+        last_at=_moment(one.last_schedule_time),
+        last_states={message_id: str(state) for message_id, state in (one.last_schedule_states or {}).items()},
+    )
+
+
+def _moment(milliseconds: int | None) -> datetime | None:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds else None
 
 
 def _dead_letter(message: DlqMessage) -> DeadLetter:

@@ -123,6 +123,10 @@ class Settings(BaseModel):
     """Where the functions answer, each at this address + `/<job-type>`; or set JOBS_URLS."""
     jobs_urls: Annotated[dict[str, Url], Before(_job_urls)] = Field(default_factory=dict, alias="JOBS_URLS")
     """Where each function answers, as JSON: {"send-email": "https://….lambda-url.eu-central-1.on.aws/"}"""
+    schedule_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,50}$")] = Field(
+        "jobs", alias="JOBS_SCHEDULE_PREFIX"
+    )
+    """Begins the id of each declared schedule, so that `jobs schedules apply` removes its own only: one a stage."""
     metrics_namespace: str = Field("QStashJobs", alias="JOBS_METRICS_NAMESPACE", min_length=1, max_length=255)
     """The CloudWatch namespace of the metrics."""
     probe: bool = Field(False, alias="JOBS_PROBE")

@@ -14,6 +14,7 @@ import typer.main
 
 import qstash_jobs
 from infra.cli.app import app
+from infra.docs.commands import leaves
 from infra.docs.pages import BLOCKS, PageBroken, rendered
 from qstash_jobs import errors
 from qstash_jobs.executions.state import Outcome, Status, Verb
@@ -32,6 +33,13 @@ REFERENCE = ROOT / "docs/reference"
 
 def page(path: str) -> str:
     return (ROOT / path).read_text()
+
+
+COMMANDS = {
+    path: one
+    for name, command in typer.main.get_command(app).commands.items()  # type: ignore[attr-defined]
+    for path, one in leaves(name, command)
+}
 
 
 def test_generated_parts_are_up_to_date() -> None:
@@ -91,8 +99,7 @@ def test_every_error_is_documented() -> None:
 def test_every_command_is_documented() -> None:
     """With each of its options."""
     text = page("docs/reference/cli.md")
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    assert [one for one in commands if f"### `jobs {one}`" not in text] == []
+    assert [one for one in COMMANDS if f"### `jobs {one}`" not in text] == []
 
 
 def test_every_public_name_is_used_or_explained_somewhere() -> None:
@@ -198,7 +205,7 @@ def test_make_targets_and_commands_exist(path: Path) -> None:
     """Each `make …` and `jobs …` that a page names is one."""
     text = path.read_text()
     targets = set(re.findall(r"^([a-z]+):.*##", page("Makefile"), re.MULTILINE))
-    commands = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    commands = {one.partition(" ")[0] for one in COMMANDS}
     written = re.findall(r"(?:^|`|\n)(make|jobs) ((?:[a-z]+ ?)+)", text)
     wrong = [
         f"{program} {word}"
@@ -212,13 +219,13 @@ def test_make_targets_and_commands_exist(path: Path) -> None:
 @pytest.mark.parametrize("path", PAGES, ids=name)
 def test_options_of_commands_exist(path: Path) -> None:
     """Each `--option` in a shell block is one of its command."""
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     wrong = []
     for block in snippets(path, "sh"):
         for line in block.code.replace("\\\n", " ").splitlines():
             words = line.partition("#")[0].split()
             if words[:1] != ["jobs"] or len(words) < 2:
                 continue
-            options = {option for one in commands[words[1]].params for option in one.opts}
+            command = COMMANDS.get(words[1]) or COMMANDS[" ".join(words[1:3])]
+            options = {option for one in command.params for option in one.opts}
             wrong += [word for word in words if word.startswith("--") and word not in options]
     assert wrong == []

@@ -38,13 +38,13 @@ def naming(page: Path, test: str) -> Snippet:
     ("page", "crons"),
     [
         ("docs/reference/python.md", {"old-sessions": "CRON_TZ=Europe/Berlin 0 2 * * *"}),
-        ("docs/use-another-postgres-or-qstash.md", {"reconcile-jobs": "*/5 * * * *"}),
+        ("docs/schedule-jobs.md", {"trial-ends-42": "CRON_TZ=Europe/Berlin 0 9 * * 1"}),
     ],
 )
 def test_schedules_are_declared(page: str, crons: dict[str, str], load: Load, qstash: QStashServer) -> None:
     """QStash knows them by their ids, at the times that the page says."""
     load("declares_schedules", [naming(ROOT / page, "test_with_qstash.py")])
-    assert {one.schedule_id: one.cron for one in relay.qstash().schedules()} == crons
+    assert {one.id: one.facts["cron"] for one in relay.qstash().schedules()} == crons
 
 
 def test_curl_publishes(qstash: QStashServer, environment: pytest.MonkeyPatch) -> None:

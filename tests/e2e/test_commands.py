@@ -112,10 +112,10 @@ def test_the_doctor_finds_the_desk_well(doctor: Doctor) -> None:
 
 def test_the_doctor_misses_a_schedule(doctor: Doctor) -> None:
     """Without reconcile-jobs nothing would be recovered."""
-    qstash().delete_schedule("reconcile-jobs")
+    qstash().delete_schedule("jobs.reconcile-jobs")
     found = doctor()
     assert found.names("✗") == {"QStash"}
-    assert "has no schedule reconcile-jobs" in found.text("QStash")
+    assert "has no schedule jobs.reconcile-jobs" in found.text("QStash")
 
 
 def test_the_doctor_sees_jobs_that_wait_for_too_long(doctor: Doctor) -> None:

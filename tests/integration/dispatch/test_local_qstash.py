@@ -139,7 +139,7 @@ def test_schedules(record: Record) -> None:
     assert schedule(cleanup, "0 3 * * *", id="nightly") == "nightly"
     assert schedule(cleanup, "0 4 * * *", id="nightly", timezone="Europe/Berlin") == "nightly"
     qstash = relay.qstash()
-    assert [(one.schedule_id, one.cron) for one in qstash.schedules()] == [
+    assert [(one.id, one.facts["cron"]) for one in qstash.schedules()] == [
         ("nightly", "CRON_TZ=Europe/Berlin 0 4 * * *")
     ]
     for _ in range(2):
