@@ -280,7 +280,7 @@ def _scheduled(one: Schedule) -> Scheduled:
         paused=one.paused,
         next_at=_moment(one.next_schedule_time),
         last_at=_moment(one.last_schedule_time),
-        last_states={message_id: str(state) for message_id, state in (one.last_schedule_states or {}).items()},
+        last_states={message_id: str(state.value) for message_id, state in (one.last_schedule_states or {}).items()},
     )
 
 

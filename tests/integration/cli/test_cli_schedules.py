@@ -80,14 +80,16 @@ def test_only_what_carries_our_prefix_is_removed(declared: pytest.MonkeyPatch, j
     assert set(found()) == {"jobs.reconcile-jobs", "made-by-an-app", "jobs-staging.reconcile-jobs"}
 
 
-def test_list_shows_what_is_there(declared: pytest.MonkeyPatch, jobs: Jobs) -> None:
-    """When each fires next, and which rests."""
+def test_list_shows_what_is_there(declared: pytest.MonkeyPatch, qstash: QStashServer, jobs: Jobs) -> None:
+    """When each fires next, how the last firing fared, and which rests."""
     assert "jobs schedules apply" in jobs("schedules", "list").out
     jobs("schedules", "apply")
     jobs("schedules", "pause", "nightly")
     lines = jobs("schedules", "list").out.splitlines()
     assert re.match(r"jobs\.nightly +CRON_TZ=Europe/Berlin 30 2 \* \* \* +– .*paused", lines[1])
     assert re.match(r"jobs\.reconcile-jobs +\*/5 \* \* \* \* +in \d", lines[2])
+    qstash.advance(300)
+    assert re.match(r".* (in progress|fail) *$", jobs("schedules", "list").out.splitlines()[2])
 
 
 def test_run_now_is_a_job_like_any_other(declared: pytest.MonkeyPatch, jobs: Jobs) -> None:
