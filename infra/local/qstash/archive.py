@@ -34,7 +34,6 @@ MOST_EVENTS = 1_000
 MOST_MESSAGES = 100
 DEFAULT_MESSAGES = 50
 MOST_DEAD_LETTERS = 100
-MOST_CANCELED = 500
 
 Entry = TypeVar("Entry")
 
@@ -172,12 +171,12 @@ class Archive:
             self._store.write("DELETE FROM dead_letters WHERE sequence = ?", (dead_letter.sequence,))
 
     def unsettled(self, selection: Selection) -> list[str]:
-        """The ids of the messages on their way that `selection` means, the oldest first."""
-        most = count(selection, default=MOST_CANCELED, most=MOST_CANCELED) if "count" in selection else -1
+        """The ids of all messages on their way that `selection` means, the oldest first; a count is no limit here."""
+        count(selection, default=1, most=10**9)  # one that is no number is a mistake, which must not cancel everything
         wanted = condition(selection, CANCEL_COLUMNS, time_column="messages.created_ms")
         rows = self._store.read(
-            f"SELECT id FROM messages WHERE {UNSETTLED} AND {wanted.sql} ORDER BY sequence LIMIT ?",  # noqa: S608
-            (*wanted.parameters, most),
+            f"SELECT id FROM messages WHERE {UNSETTLED} AND {wanted.sql} ORDER BY sequence",  # noqa: S608
+            wanted.parameters,
         )
         return [message_id for (message_id,) in rows]
 

@@ -30,7 +30,10 @@ async def cancel_message(request: Request) -> JSONResponse:
 
 
 async def cancel_messages(request: Request) -> JSONResponse:
-    """Ids count before filters. As at the service, neither (an empty list of ids too) means every message."""
+    """Ids count before filters. As at the service, neither (an empty list of ids too) means every message.
+
+    SDKs still send a `count`, which once was a limit; the service cancels all that match, and so does this.
+    """
     service = service_of(request)
     selection = await read_selection(request)
     if selection.get(IDS):
