@@ -10,7 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
@@ -48,6 +48,8 @@ ENDINGS = {
     "retry": Finish(verb=Verb.RETRY, outcome=Outcome.RETRIED, error="no", error_type="E"),
     "fail": Finish(verb=Verb.FAIL, outcome=Outcome.FAILED, error="no", error_type="E"),
     "cancel": Finish(verb=Verb.CANCEL, outcome=Outcome.CANCELLED, error="no", error_type="E"),
+    "later": Finish(verb=Verb.RETRY, outcome=Outcome.RETRIED, error="no", error_type="E", wait=LEASE),
+    "free": Finish(verb=Verb.RETRY, outcome=Outcome.RETRIED, error="no", error_type="E", free=True),
     "continue": Finish(verb=Verb.RETRY, outcome=Outcome.CONTINUED, checkpoint=1, next_publication=True, free=True),
 }
 
@@ -147,6 +149,9 @@ class Histories(RuleBasedStateMachine):
             return multiple()
         assert (message.generation, message.publication) >= (before["generation"], before["publication"])
         assert started.attempt == before["attempts"] + 1
+        if before["status"] != Status.PROCESSING:
+            early = datetime.fromisoformat(before["available_at"]) - datetime.now(UTC)
+            assert early <= store.EARLY, "it was to wait"
         return Attempt(message.job_id, started.attempt, arrival.lease_owner)
 
     @rule(attempt=consumes(running), ending=st.sampled_from(sorted(ENDINGS)), reply_lost=st.booleans())
@@ -171,6 +176,25 @@ class Histories(RuleBasedStateMachine):
             f"UPDATE job_executions SET lease_until = clock_timestamp() - interval '1 second' "
             f"WHERE job_id = '{attempt.job_id}' AND status = 'processing'"
         )
+
+    @rule()
+    def time_passes(self) -> None:
+        """What waits is due."""
+        self.database.run(
+            "UPDATE job_executions SET available_at = clock_timestamp() WHERE status IN ('pending', 'retrying')"
+        )
+
+    @rule(for_good=st.sampled_from([False, False, False, True]))
+    def refuse(self, for_good: bool) -> None:
+        """QStash takes none of what is due: for now, or ever."""
+        due = outbox.due(self.database.run, timedelta(days=7), NOW, 10)
+        before = {one.job_id: self.row(one.job_id) for one in due}
+        outbox.refuse(self.database.run, [(one, "no", for_good) for one in due], NOW, NOW)
+        for job_id, was in before.items():
+            row = self.row(job_id)
+            assert row["undelivered"] == was["undelivered"] + for_good <= UNDELIVERED_LIMIT
+            assert (row["status"] == "failed") == (for_good and row["undelivered"] == UNDELIVERED_LIMIT)
+            self.counted["refused"] += 1
 
     @rule()
     def reap(self) -> None:
@@ -316,7 +340,7 @@ def test_whatever_happens_the_record_tells_the_truth(database: Database) -> None
         Histories,
         settings=settings(
             max_examples=int(os.environ.get("HISTORIES", "150")),
-            stateful_step_count=40,
+            stateful_step_count=50,
             deadline=None,
             suppress_health_check=list(HealthCheck),
             database=None,
