@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from functions.send_email.rendering import Mail
 
 
-PATIENCE_ATTEMPTS = 72
-"""Attempts, an hour apart, that a mail does not pay for while Resend takes none of ours: three days."""
+PATIENCE = timedelta(days=3)
+"""For about so long a mail pays for no attempt while Resend takes none of ours."""
 
 
 def send(payload: SendEmail, run: Run) -> JsonValue:
@@ -47,7 +47,7 @@ def send(payload: SendEmail, run: Run) -> JsonValue:
 
 def _later(reason: str, wait: timedelta, run: Run) -> Retry:
     # For as long as someone may be expected to mend it; a mail that nobody waits for any more fails where people see it.
-    return Retry(wait, reason, free=run.attempt <= PATIENCE_ATTEMPTS)
+    return Retry(wait, reason, free=run.attempt * wait <= PATIENCE)
 
 
 def _params(payload: SendEmail, mail: Mail, run: Run, settings: Settings) -> Emails.SendParams:

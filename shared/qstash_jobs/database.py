@@ -125,7 +125,7 @@ class Database:
         """A SQLAlchemy connection in a transaction, on the connection that this process keeps, which is not of use for
         anything else meanwhile."""
         self._refuse_within_transaction()
-        self._drop_if_dead()
+        self._drop_if_dead(None if within is None else time.monotonic() + within.total_seconds())
         if self._kept is None:
             self._kept = self._connect()
         if self._kept_engine is None:
@@ -170,16 +170,14 @@ class Database:
 
         return engine
 
-    def _drop_if_dead(self) -> None:
+    def _drop_if_dead(self, until: float | None) -> None:
         """A connection may have died while the handler did something else, and its first statement would fail for it."""
         if self._kept is None:
             return
+        self._driver.set_timeout(self._kept, self._seconds(until))
         try:
-            self._driver.set_timeout(self._kept, self._timeout_seconds)
-            self._driver.run(self._kept, "SELECT 1")
-        except Exception as error:
-            if not self._is_away(error):
-                raise
+            self._run(self._kept, "SELECT 1", self.discard)
+        except DatabaseUnreachable:
             self.discard()
 
     def _refuse_within_transaction(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -255,7 +256,11 @@ def _slot(answer: object) -> str | PublishFailed:
     """The id of one message of a batch, or why it was not taken."""
     if not isinstance(answer, dict):
         return _failed(f"QStash answered something unexpected: {answer!r}", 200)
-    return str(answer["messageId"]) if "messageId" in answer else _failed(str(answer.get("error", answer)), 400)
+    if "messageId" in answer:
+        return str(answer["messageId"])
+    said = str(answer.get("error", answer))
+    # A slot has no status; one that speaks of a limit says nothing against its message.
+    return _failed(said, 429 if re.search(r"quota|limit", said, re.IGNORECASE) else 400)
 
 
 def _seconds(duration: timedelta) -> int:

@@ -37,8 +37,9 @@ TIMEOUT_MARGIN = timedelta(seconds=5)
 QUIET = timedelta(seconds=2)
 """The relay leaves rows alone that were touched so recently: somebody is publishing them just now."""
 
-REFUSED_FOR_GOOD = frozenset({400, 404, 413, 422})
-"""QStash's answers to a message that it would not take later either."""
+REFUSED_FOR_GOOD = frozenset({400, 413, 422})
+"""QStash's answers to a message that it would not take later either; what is wrong with the account or the address of
+QStash is none of the message's fault."""
 
 LONGEST_PAUSE = timedelta(hours=1)
 """Before a message that was lost, or refused for good, is published again."""
@@ -118,8 +119,8 @@ def publish_now(run: Runner, publications: Sequence[Publication]) -> list[Sent]:
         batch = publications[start : start + size]
         answers: list[str | JobsError]
         if outage is None:
-            answers = _send(batch)
-            _note(run, batch, answers)
+            answers, whole = _send(batch)
+            _note(run, batch, answers, whole=whole)
             outage = _outage(answers)
         else:
             answers = [outage] * len(batch)
@@ -147,12 +148,16 @@ def _outage(answers: Sequence[str | JobsError]) -> PublishFailed | None:
     return away[0] if away and not any(isinstance(answer, str) for answer in answers) else None
 
 
-def _is_for_good(error: JobsError) -> bool:
-    """Whether the same message would be refused again: QStash finds fault with it, or its contract is gone."""
-    return isinstance(error, UnknownJobType) or (isinstance(error, PublishFailed) and error.status in REFUSED_FOR_GOOD)
+def _is_for_good(error: JobsError, *, whole: bool) -> bool:
+    """Whether the same message would be refused again: its contract is gone, or QStash finds fault with it alone. An
+    answer to a whole batch does not say which of its messages is at fault."""
+    if isinstance(error, PublishFailed):
+        return error.status in REFUSED_FOR_GOOD and not whole
+    return isinstance(error, UnknownJobType)
 
 
-def _send(batch: Sequence[Publication]) -> list[str | JobsError]:
+def _send(batch: Sequence[Publication]) -> tuple[list[str | JobsError], bool]:
+    """What became of each publication, and whether QStash refused several of them in one answer."""
     answers: list[str | JobsError] = []
     messages: list[Message] = []
     for publication in batch:
@@ -162,21 +167,22 @@ def _send(batch: Sequence[Publication]) -> list[str | JobsError]:
             answers.append(error)
         else:
             answers.append("")
+    whole = False
     try:
         if len(messages) == 1:
             taken: list[str | PublishFailed] = [qstash().publish(messages[0])]
         else:
             taken = qstash().publish_batch(messages) if messages else []
     except PublishFailed as error:
-        taken = [error] * len(messages)
+        taken, whole = [error] * len(messages), len(messages) > 1
     in_order = iter(taken)
-    return [answer if isinstance(answer, JobsError) else next(in_order) for answer in answers]
+    return [answer if isinstance(answer, JobsError) else next(in_order) for answer in answers], whole
 
 
-def _note(run: Runner, batch: Sequence[Publication], answers: Sequence[str | JobsError]) -> None:
+def _note(run: Runner, batch: Sequence[Publication], answers: Sequence[str | JobsError], *, whole: bool) -> None:
     pairs = list(zip(batch, answers, strict=True))
     refused = [
-        (publication, str(answer), _is_for_good(answer))
+        (publication, str(answer), _is_for_good(answer, whole=whole))
         for publication, answer in pairs
         if isinstance(answer, JobsError)
     ]

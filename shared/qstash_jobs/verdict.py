@@ -106,7 +106,7 @@ def judge_error(error: BaseException, *, attempt: int, max_attempts: int, wait: 
             finish = _ended(Verb.RETRY, Outcome.RETRIED, error, wait=after, next_publication=True, free=free)
             return Verdict(finish, Answer(200, "rescheduled"), error)
         case Retry(after=after, free=free):
-            finish = _ended(Verb.RETRY, Outcome.RETRIED, error, wait=after, free=free)
+            finish = replace(_ended(Verb.RETRY, Outcome.RETRIED, error, wait=after, free=free), held=True)
             return Verdict(finish, Answer(503, "retry_later", after), error)
         case _:
             return Verdict(_ended(Verb.RETRY, Outcome.RETRIED, error, wait=wait), Answer(500, "failed_attempt"), error)
@@ -131,8 +131,8 @@ def judge_standing(standing: Standing | None, *, known_names: tuple[str, ...], b
         return Verb.CANCEL
     if standing.attempts >= standing.max_attempts:
         return Verb.FAIL
-    if standing.status is not Status.PROCESSING and standing.due_in > EARLY:
-        return Answer(409, "not_due", standing.due_in)
+    if standing.status is not Status.PROCESSING and standing.held_for > EARLY:
+        return Answer(409, "not_due", standing.held_for)
     return busy(timedelta(0))  # it became free just now: the next delivery claims it
 
 

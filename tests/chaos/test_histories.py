@@ -48,7 +48,7 @@ ENDINGS = {
     "retry": Finish(verb=Verb.RETRY, outcome=Outcome.RETRIED, error="no", error_type="E"),
     "fail": Finish(verb=Verb.FAIL, outcome=Outcome.FAILED, error="no", error_type="E"),
     "cancel": Finish(verb=Verb.CANCEL, outcome=Outcome.CANCELLED, error="no", error_type="E"),
-    "later": Finish(verb=Verb.RETRY, outcome=Outcome.RETRIED, error="no", error_type="E", wait=LEASE),
+    "later": Finish(verb=Verb.RETRY, outcome=Outcome.RETRIED, error="no", error_type="E", wait=LEASE, held=True),
     "free": Finish(verb=Verb.RETRY, outcome=Outcome.RETRIED, error="no", error_type="E", free=True),
     "continue": Finish(verb=Verb.RETRY, outcome=Outcome.CONTINUED, checkpoint=1, next_publication=True, free=True),
 }
@@ -149,8 +149,8 @@ class Histories(RuleBasedStateMachine):
             return multiple()
         assert (message.generation, message.publication) >= (before["generation"], before["publication"])
         assert started.attempt == before["attempts"] + 1
-        if before["status"] != Status.PROCESSING:
-            early = datetime.fromisoformat(before["available_at"]) - datetime.now(UTC)
+        if before["status"] != Status.PROCESSING and before["held_until"] is not None:
+            early = datetime.fromisoformat(before["held_until"]) - datetime.now(UTC)
             assert early <= store.EARLY, "it was to wait"
         return Attempt(message.job_id, started.attempt, arrival.lease_owner)
 
@@ -181,7 +181,8 @@ class Histories(RuleBasedStateMachine):
     def time_passes(self) -> None:
         """What waits is due."""
         self.database.run(
-            "UPDATE job_executions SET available_at = clock_timestamp() WHERE status IN ('pending', 'retrying')"
+            "UPDATE job_executions SET available_at = clock_timestamp(), held_until = NULL "
+            "WHERE status IN ('pending', 'retrying')"
         )
 
     @rule(for_good=st.sampled_from([False, False, False, True]))
@@ -293,7 +294,7 @@ class Histories(RuleBasedStateMachine):
         for _ in range(60):
             run("UPDATE job_executions SET lease_until = clock_timestamp() WHERE status = 'processing'")
             upkeep.reap(run, NOW, 100)
-            run("UPDATE job_executions SET available_at = clock_timestamp() WHERE status IN ('pending', 'retrying')")
+            self.time_passes()
             for carrier in upkeep.overdue(run, NOW, 100):
                 upkeep.lose(run, carrier, NOW, NOW, None)
             for one in outbox.due(run, timedelta(days=7), NOW, 100):

@@ -78,6 +78,11 @@ def upgrade() -> None:
         _time("lease_until"),
         _time("available_at", required=True),
         sa.Column(
+            "held_until",
+            sa.DateTime(timezone=True),
+            comment="no attempt starts before: the handler asked for that wait",
+        ),
+        sa.Column(
             "ask_after",
             sa.DateTime(timezone=True),
             comment="when to ask QStash again whether it still has the message",

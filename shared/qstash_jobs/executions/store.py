@@ -19,7 +19,7 @@ from qstash_jobs.executions.outbox import LOST, NewExecution, insert_sql
 from qstash_jobs.executions.state import MOVES, Outcome, Status, Verb
 
 EARLY = timedelta(seconds=5)
-"""How much earlier than the row expects it a delivery may start: QStash's clock is another one."""
+"""How much earlier than the handler asked for an attempt may start: QStash's clock is another one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +67,8 @@ class Standing:
     max_attempts: int
     lease_left: timedelta
     """Zero or less when it ended, or when there is none."""
-    due_in: timedelta
-    """Until when it waits; zero or less when it is due."""
+    held_for: timedelta
+    """For how long no attempt may start; zero or less when one may."""
     cancel_requested: bool
     same_payload: bool
 
@@ -86,6 +86,8 @@ class Finish:
     traceback: str | None = None
     wait: timedelta = timedelta(0)
     """Until the next attempt is expected."""
+    held: bool = False
+    """Whether none may start before that: the handler asked for it, and QStash may deliver a message twice."""
     checkpoint: JsonValue = None
     next_publication: bool = False
     """Whether the row waits for a message of its own, because this one ends here."""
@@ -129,7 +131,7 @@ def _start_sql(arrival: Arrival) -> str:
     lease = f"clock_timestamp() + {milliseconds(arrival.lease)}"
     # An owner that is ours already is this delivery's own start, whose answer was lost: not counted twice.
     claim = f"""
-        status = 'processing', lease_owner = {owner}, lease_until = {lease},
+        status = 'processing', lease_owner = {owner}, lease_until = {lease}, held_until = NULL,
         attempts = e.attempts + (e.lease_owner IS DISTINCT FROM {owner})::int,
         started_at = coalesce(e.started_at, clock_timestamp()),
         published_at = coalesce(e.published_at, clock_timestamp()),
@@ -140,7 +142,7 @@ def _start_sql(arrival: Arrival) -> str:
         AND (e.generation, e.publication) <= ({integer(arrival.generation)}, {integer(arrival.publication)})
         AND e.status IN {_sources(Verb.START)}
         AND CASE e.status WHEN 'processing' THEN e.lease_until <= clock_timestamp() OR e.lease_owner = {owner}
-            ELSE e.available_at <= clock_timestamp() + {milliseconds(EARLY)} END
+            ELSE e.held_until IS NULL OR e.held_until <= clock_timestamp() + {milliseconds(EARLY)} END
         AND (e.attempts < e.max_attempts OR e.lease_owner = {owner})"""
     if arrival.new is None:
         claimed = f"UPDATE job_executions AS e SET {claim} WHERE e.job_id = {uuid(arrival.job_id)} AND {allowed}"
@@ -175,11 +177,11 @@ def look(run: Runner, job_id: UUID, payload: JsonValue = None) -> Standing | Non
     rows = run(f"""
         SELECT job_type, status, generation, publication, attempts, max_attempts,
             coalesce(extract(epoch FROM lease_until - clock_timestamp()) * 1000, 0)::bigint,
-            (extract(epoch FROM available_at - clock_timestamp()) * 1000)::bigint, cancel_requested_at IS NOT NULL, payload = {jsonb(payload)}
+            coalesce(extract(epoch FROM held_until - clock_timestamp()) * 1000, 0)::bigint, cancel_requested_at IS NOT NULL, payload = {jsonb(payload)}
         FROM job_executions WHERE job_id = {uuid(job_id)}""")
     if not rows:
         return None
-    job_type, status, generation, publication, attempts, max_attempts, lease_ms, due_ms, cancelled, same = rows[0]
+    job_type, status, generation, publication, attempts, max_attempts, lease_ms, held_ms, cancelled, same = rows[0]
     return Standing(
         job_type=job_type,
         status=Status(status),
@@ -188,7 +190,7 @@ def look(run: Runner, job_id: UUID, payload: JsonValue = None) -> Standing | Non
         attempts=attempts,
         max_attempts=max_attempts,
         lease_left=timedelta(milliseconds=lease_ms),
-        due_in=timedelta(milliseconds=due_ms),
+        held_for=timedelta(milliseconds=held_ms),
         cancel_requested=cancelled,
         same_payload=same,
     )
@@ -216,6 +218,8 @@ def _finish_sql(job_id: UUID, attempt: int, lease_owner: UUID, how: Finish) -> s
         changes.append(f"status = CASE WHEN {cancelled} THEN 'cancelled' ELSE 'retrying' END")
         changes.append(f"completed_at = CASE WHEN {cancelled} THEN clock_timestamp() END")
         changes.append(f"available_at = clock_timestamp() + {milliseconds(how.wait)}")
+        if how.held:
+            changes.append(f"held_until = clock_timestamp() + {milliseconds(how.wait)}")
     elif target is Status.FAILED:
         changes.append(f"status = CASE WHEN {cancelled} THEN 'cancelled' ELSE 'failed' END")
         changes.append("completed_at = clock_timestamp()")
@@ -330,7 +334,7 @@ def requeue(run: Runner, job_ids: Sequence[UUID], by: str) -> dict[UUID, Status]
             UPDATE job_executions AS e SET status = 'pending', generation = e.generation + 1, publication = 1,
                 undelivered = 0, max_attempts = e.attempts + e.budget, available_at = clock_timestamp(),
                 completed_at = NULL, cancel_requested_at = NULL, published_at = NULL, message_id = NULL,
-                lease_owner = NULL, publish_error = NULL, dlq_id = NULL, notified_at = NULL, progress = NULL
+                lease_owner = NULL, publish_error = NULL, dlq_id = NULL, notified_at = NULL, progress = NULL, held_until = NULL
             FROM found WHERE e.job_id = found.job_id AND found.status IN {_sources(Verb.REQUEUE)}
             RETURNING e.job_id, e.generation
         ), audited AS (

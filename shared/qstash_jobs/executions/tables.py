@@ -62,6 +62,7 @@ job_executions = Table(
     Column("lease_owner", Uuid, comment="the delivery that last claimed the job"),
     _time("lease_until"),
     _time("available_at", required=True),
+    Column("held_until", DateTime(timezone=True), comment="no attempt starts before: the handler asked for that wait"),
     Column("ask_after", DateTime(timezone=True), comment="when to ask QStash again whether it still has the message"),
     _time("cancel_requested_at"),
     Column("idempotency_key", Text),

@@ -39,8 +39,8 @@ def news(run: Runner, dead: Sequence[tuple[Carrier, str | None]]) -> list[bool]:
     rows = run(f"""
         SELECT dead.number FROM (VALUES {values}) AS dead (number, job_id, generation, publication, dlq_id)
         LEFT JOIN job_executions AS e ON e.job_id = dead.job_id
-        WHERE e.job_id IS NULL OR e.generation = dead.generation AND (
-            e.status IN ('pending', 'retrying', 'processing') AND e.publication = dead.publication
+        WHERE e.job_id IS NULL OR e.generation = dead.generation AND e.publication = dead.publication AND (
+            e.status IN ('pending', 'retrying', 'processing')
             OR e.status = 'failed' AND e.dlq_id IS DISTINCT FROM dead.dlq_id)""")
     numbers = {row[0] for row in rows}
     return [number in numbers for number in range(len(dead))]
@@ -76,10 +76,11 @@ def lose(run: Runner, carrier: Carrier, delay: timedelta, longest: timedelta, dl
 
 
 def note_dead_letter(run: Runner, carrier: Carrier, dlq_id: str) -> None:
-    """Keep where QStash put the last message of a job that has ended, for people."""
+    """Keep where QStash put the last message of a job that has ended, for people; an earlier message's place is no news."""
     run(f"""
         UPDATE job_executions SET dlq_id = {text(dlq_id)}
-        WHERE job_id = {uuid(carrier.job_id)} AND generation = {integer(carrier.generation)} AND status = 'failed'
+        WHERE job_id = {uuid(carrier.job_id)} AND generation = {integer(carrier.generation)}
+            AND publication = {integer(carrier.publication)} AND status = 'failed'
             AND dlq_id IS DISTINCT FROM {text(dlq_id)}""")
 
 

@@ -318,6 +318,22 @@ class TestDeadLetters:
         assert (report.dead_letters, report.lost) == (5, 0)
         assert {record.row(job_id)["publication"] for job_id in job_ids} == {2}
 
+    def test_an_earlier_messages_entry_is_no_news(
+        self, hurried: None, function: Function, qstash: QStashStandIn, record: Record, telemetry: Telemetry
+    ) -> None:
+        """Of two messages that ended there the last one's place is kept, however often both are read."""
+        job_id = enqueue(Probe(), retries=0)
+        qstash.dead_letters.append(dead_letter(qstash.messages[0], "dlq_first"))
+        run = record.database.run_pooled
+        reconcile(run, settings(), telemetry)
+        until(lambda: relay.publish_due(run))
+        function.raises(RuntimeError("no"))
+        function.deliver(job_id, publication=2)
+        qstash.dead_letters.insert(0, dead_letter(qstash.messages[1], "dlq_last"))
+        for _ in range(2):
+            reconcile(run, settings(), telemetry)
+            assert record.row(job_id)["dlq_id"] == "dlq_last"
+
     def test_only_the_last_hour_is_read(self, qstash: QStashStandIn, record: Record, telemetry: Telemetry) -> None:
         """What is older, asking about the message finds; it is only counted."""
         reconcile(record.database.run_pooled, settings(), telemetry)
@@ -471,6 +487,31 @@ class TestRefused:
             lambda: (reconcile(record.database.run_pooled, settings(), telemetry), record.status(job_id) == "failed")[1]
         )
         assert "unknown job type 'gone'" in record.row(job_id)["error"]
+
+    @pytest.mark.parametrize("said", ["daily quota exceeded", "Rate limit hit", "maxDelay"])
+    def test_a_slot_that_speaks_of_a_limit_is_no_fault_of_its_message(
+        self, qstash: QStashStandIn, record: Record, said: str
+    ) -> None:
+        """A batch's slots have no status: what they say of the account fails no job."""
+        for_good = said == "maxDelay"
+        qstash.answers(200, json.dumps([{"error": said}] * 2).encode())
+        for answer in enqueue_many([Probe()] * 2):
+            assert (answer.published, answer.error) == (False, record.row(answer.job_id)["publish_error"])
+            assert record.row(answer.job_id)["undelivered"] == for_good
+
+    @pytest.mark.parametrize("status", [400, 413, 404, 401])
+    def test_a_whole_batch_that_is_refused_fails_none_of_its_jobs(
+        self, qstash: QStashStandIn, record: Record, status: int
+    ) -> None:
+        """The answer does not say which message is at fault."""
+        qstash.answers(status)
+        for answer in enqueue_many([Probe()] * 2):
+            assert record.row(answer.job_id)["undelivered"] == 0
+
+    def test_a_wrong_address_of_qstash_is_no_refusal(self, qstash: QStashStandIn, record: Record) -> None:
+        """A 404 says that QSTASH_URL is wrong, and not the message."""
+        qstash.answers(404)
+        assert record.row(enqueue(Probe()))["undelivered"] == 0
 
     def test_an_outage_is_no_refusal(self, qstash: QStashStandIn, record: Record) -> None:
         """However long it lasts, it fails no job."""

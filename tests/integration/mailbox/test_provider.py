@@ -11,7 +11,7 @@ import pytest
 from resend.exceptions import ResendError
 
 from functions.send_email import provider
-from functions.send_email.handler import PATIENCE_ATTEMPTS, send
+from functions.send_email.handler import send
 from infra.local.mailbox import Mailbox
 from qstash_jobs.errors import NonRetryable, Retry, Steering
 from qstash_jobs.jobs.send_email import EmailTemplate, SendEmail
@@ -173,7 +173,7 @@ def test_our_misconfiguration(
 
 def test_patience_ends(mailbox: Mailbox) -> None:
     """After three days of such hours the mail spends its budget, so that it does not wait for ever."""
-    for number, free in ((PATIENCE_ATTEMPTS, True), (PATIENCE_ATTEMPTS + 1, False)):
+    for number, free in ((72, True), (73, False)):
         mailbox.fail(401)
         with pytest.raises(Retry) as caught:
             attempt(number=number)

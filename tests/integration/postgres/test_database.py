@@ -356,6 +356,33 @@ def test_an_interrupt_within_a_transaction_discards_the_connection(connect: Conn
     assert database.run("SELECT count(*) FROM t")[0][0] == 0
 
 
+def test_an_interrupt_before_a_transaction_discards_the_connection(
+    connect: Connect, wire: Wire, clean_url: str
+) -> None:
+    """The answer that nobody waited for is not taken for that of the next statement."""
+    database = connect(wire.url(clean_url), timedelta(seconds=60))
+    pid = backend(database)
+    wire.block()
+    with pytest.raises(JobTimeout), deadline(timedelta(seconds=0.3)), database.transaction():
+        raise AssertionError("it was never begun")
+    wire.unblock()
+    assert backend(database) != pid
+
+
+def test_a_transaction_waits_for_its_connection_no_longer_than_it_may(
+    connect: Connect, wire: Wire, clean_url: str
+) -> None:
+    """Though the database may take longer for what is not limited."""
+    database = connect(wire.url(clean_url), timedelta(seconds=60))
+    database.run("SELECT 1")
+    wire.block()
+    began = time.monotonic()
+    with pytest.raises(JobTimeout), deadline(timedelta(seconds=5)), database.transaction(within=SHORT):
+        raise AssertionError("it was never begun")
+    assert time.monotonic() - began < PATIENCE_SECONDS
+    assert database._kept is None
+
+
 def test_a_statement_that_fails_within_a_transaction_leaves_nothing(connect: Connect) -> None:
     """The database is as it was, and of use at once."""
     database = connect()

@@ -11,12 +11,6 @@ from qstash_jobs.database import Database
 from tests.integration.serving.conftest import Function, Record
 
 
-@pytest.fixture(autouse=True)
-def hurried(environment: pytest.MonkeyPatch) -> None:
-    """The next attempt is due at once: every wait that the record owns is a thousandth of what it is."""
-    environment.setenv("JOBS_TIME_SCALE", "1000")
-
-
 @pytest.fixture
 def record(database: Database) -> Record:
     """The rows, as SQL shows them."""

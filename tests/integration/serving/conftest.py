@@ -100,12 +100,6 @@ class Record:
         return found
 
 
-@pytest.fixture(autouse=True)
-def hurried(environment: pytest.MonkeyPatch) -> None:
-    """The next attempt is due at once: every wait that the record owns is a thousandth of what it is."""
-    environment.setenv("JOBS_TIME_SCALE", "1000")
-
-
 @pytest.fixture
 def function(database: Database) -> Function:
     return Function()
