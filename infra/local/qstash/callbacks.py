@@ -10,6 +10,7 @@ from infra.local.qstash.ledger import response_content
 from infra.local.qstash.message import Json, Message, header_map, milliseconds, not_before, present
 from infra.local.qstash.options import OptionReader
 from infra.local.qstash.publication import Headers, Publication
+from infra.local.qstash.redaction import BODY
 from infra.local.qstash.verdict import Outcome
 
 
@@ -43,6 +44,8 @@ def _publication(message: Message, url: str, config: Headers, body: Json, option
     )
     fields = options.callback_fields(config)
     headers: Headers = fields.pop("headers", ())
+    if source.redact:  # its body tells of all that the source has hidden
+        fields["redact"] = (*fields.get("redact", ()), BODY)
     if not any(name == "Content-Type" for name, _ in headers):
         headers = (("Content-Type", "application/json"), *headers)
     return replace(draft, headers=headers, **fields)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,10 +96,11 @@ def flow_control_json(control: FlowControl | None) -> Json:
     )
 
 
-def forwarded_callback_headers(config: Headers) -> dict[str, list[str]]:
-    """What of a callback's configuration is sent to its receiver."""
+def forwarded_callback_headers(config: Headers, hidden: Collection[str]) -> dict[str, list[str]]:
+    """What of a callback's configuration is sent to its receiver, as it is shown."""
     prefix = "Forward-"
-    return header_map(tuple((name.removeprefix(prefix), value) for name, value in config if name.startswith(prefix)))
+    forwarded = tuple((name.removeprefix(prefix), value) for name, value in config if name.startswith(prefix))
+    return header_map(shown_headers(forwarded, hidden))
 
 
 def publication_json(publication: Publication) -> Json:
@@ -106,11 +108,13 @@ def publication_json(publication: Publication) -> Json:
     return present(
         {
             "method": publication.method,
-            "header": header_map(shown_headers(publication)),
+            "header": header_map(shown_headers(publication.headers, publication.redact)),
             "callback": publication.callback,
-            "callbackHeader": forwarded_callback_headers(publication.callback_headers),
+            "callbackHeader": forwarded_callback_headers(publication.callback_headers, publication.redact),
             "failureCallback": publication.failure_callback,
-            "failureCallbackHeader": forwarded_callback_headers(publication.failure_callback_headers),
+            "failureCallbackHeader": forwarded_callback_headers(
+                publication.failure_callback_headers, publication.redact
+            ),
             "topicName": publication.topic,
             "endpointName": publication.endpoint,
             "queueName": publication.queue,

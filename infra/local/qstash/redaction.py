@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Collection
 
 from infra.local.qstash.publication import Headers, Publication, canonical
 
@@ -23,12 +24,11 @@ def shown_body(publication: Publication) -> bytes:
     return _hash(publication.body) if BODY in publication.redact and publication.body else publication.body
 
 
-def shown_headers(publication: Publication) -> Headers:
-    """The headers, with hashes for what is hidden."""
-    hidden = publication.redact
+def shown_headers(headers: Headers, hidden: Collection[str]) -> Headers:
+    """Headers, with hashes for what is hidden."""
     return tuple(
         (name, _hash(value.encode()).decode() if ALL_HEADERS in hidden or f"header[{name}]" in hidden else value)
-        for name, value in publication.headers
+        for name, value in headers
     )
 
 

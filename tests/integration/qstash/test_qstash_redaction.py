@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 
 import pytest
 from conftest import until
@@ -63,3 +64,21 @@ def test_an_unknown_field_is_refused(desk, destination, field):
     answer = desk.publish(destination.url, Upstash_Redact_Fields=field)
     assert answer.status_code == 400
     assert "Upstash-Redact-Fields" in answer.json()["error"]
+
+
+def test_a_callback_tells_its_receiver_and_nobody_else(fast_desk, destination):
+    """Its body holds what its source has hidden, so that is hidden too; its own headers are where headers are."""
+    answer = fast_desk.publish(
+        f"{destination.url}/job",
+        "secret",
+        Upstash_Callback=f"{destination.url}/told",
+        Upstash_Callback_Forward_Api_Key="key",
+        Upstash_Redact_Fields="body,header[Api-Key]",
+    )
+    source = fast_desk.http.get(f"/v2/messages/{answer.json()['messageId']}").json()
+    assert source["callbackHeader"] == {"Api-Key": [hidden("key")]}
+    (told,) = destination.wait(path="/told")
+    assert base64.b64decode(json.loads(told.body)["sourceBody"]) == b"secret"
+    assert told.headers["Api-Key"] == "key"
+    shown = fast_desk.http.get("/v2/events", params={"url": f"{destination.url}/told"}).json()["events"][-1]
+    assert base64.b64decode(shown["body"]).decode() == hidden(told.body.decode())
