@@ -67,12 +67,12 @@ class Courier:
                 timeout=aiohttp.ClientTimeout(total=seconds),
             ) as response:
                 body = await self._read(response)
-                headers = tuple((str(name), value) for name, value in response.headers.items())
+                headers = tuple((str(name), _readable(value)) for name, value in response.headers.items())
                 return Outcome(response.status, headers, body)
         except TimeoutError:
             return Outcome(0, error=f"timeout: no response within {seconds} s")
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return Outcome(0, error=f"{type(error).__name__}: {error}")
+            return Outcome(0, error=_readable(f"{type(error).__name__}: {error}"))
 
     async def deliver_twice(self, message: Message) -> Outcome:
         """Send the attempt as two requests at once; the outcome is that of the first."""
@@ -115,3 +115,8 @@ class Courier:
             if value:
                 headers[name] = value
         return headers
+
+
+def _readable(text: str) -> str:
+    """Text that can be stored: bytes of an answer that are no UTF-8 come as halves of characters."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")

@@ -160,3 +160,11 @@ def test_an_unreachable_destination_is_retried_then_dead(fast_desk, destination)
     letter = fast_desk.dead_letter(message_id)
     assert letter.response_status == 0
     assert "refused" in letter.response_body.lower() or "connect" in letter.response_body.lower()
+
+
+def test_an_answer_in_another_encoding_is_kept_as_far_as_it_can_be_read(fast_desk, destination):
+    """A header that is no UTF-8 ends no attempt in an error of the server's own."""
+    destination.fail(1, headers={"X-Said": "gr\xfc\xdfe"})  # goes out as Latin-1
+    message_id = fast_desk.sdk.message.publish(url=destination.url, retries=0).message_id
+    letter = fast_desk.http.get("/v2/dlq", params={"messageId": fast_desk.dead_letter(message_id).message_id}).json()
+    assert letter["messages"][0]["responseHeader"]["X-Said"] == ["gr\ufffd\ufffde"]
