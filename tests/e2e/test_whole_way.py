@@ -50,6 +50,13 @@ def test_a_probe_ends_as_it_should(world: World, mode: ProbeMode, status: str, o
     assert (status, outcomes) == (world.status(job_id), world.outcomes(job_id))
 
 
+def test_a_delay_is_passed_by_when_time_is_moved(world: World) -> None:
+    """As `jobs advance` does it: what would be due by then runs now."""
+    job_id = dispatch.enqueue(Probe(), delay=timedelta(hours=3))
+    world.pass_time_until(lambda: world.status(job_id) == "completed")
+    assert world.row(job_id)["attempts"] == 1
+
+
 def test_a_job_that_kills_its_function_every_time_ends_as_failed(world: World) -> None:
     """Within its budget: each attempt was counted before it ran."""
     job_id = dispatch.enqueue(Probe(mode=ProbeMode.CRASH_ALWAYS), retries=1)

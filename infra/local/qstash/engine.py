@@ -173,12 +173,14 @@ class Engine:
     def _await_due(self, message: Message) -> None:
         agenda, now = (self.wall, self.clock.wall()) if message.due_by_wall else (self.timeline, self.clock.now())
         if message.due_at > now:
-            agenda.add(message.due_at, partial(self._due, message))
+            # By its id: one that is cancelled before then is not held until then, body and all.
+            agenda.add(message.due_at, partial(self._due, message.id))
         else:
-            self._due(message)
+            self._due(message.id)
 
-    def _due(self, message: Message) -> None:
-        if message.state.settled:
+    def _due(self, message_id: str) -> None:
+        message = self.live.get(message_id)
+        if message is None or message.state.settled:
             return
         control = message.publication.flow_control
         gate = self.plan if control is None else self.flow_keys.gate(control.key)

@@ -17,10 +17,12 @@ LONGEST_OVERTAKING_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """What goes wrong; shares are of all attempts, from 0 to 1."""
+    """What goes wrong; shares, from 0 to 1, are of all attempts unless it is said otherwise."""
 
     refuse_publishes: int | None = None
     """The status (429 or 5xx) with which every publish, enqueue, batch and new schedule is refused."""
+    refuse_publishes_share: float = 1.0
+    """How many of them are."""
     drop_deliveries: float = 0.0
     """Attempts that do not arrive: to the publisher a failed connection."""
     duplicate_deliveries: float = 0.0
@@ -61,6 +63,12 @@ class Faults:
         outcome = await deliver(message)
         self._overtake()
         return outcome
+
+    def refusal(self) -> int | None:
+        """The status with which a request to publish is refused, if it is."""
+        trouble = self.trouble
+        refused = trouble.refuse_publishes is not None and self._random.random() < trouble.refuse_publishes_share
+        return trouble.refuse_publishes if refused else None
 
     def _choose(self) -> Trouble:
         """Each share as 0 or 1."""

@@ -28,7 +28,7 @@ LONGEST_COUNT = 1_000_000_000
 LONGEST_KEY = 512
 
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*")
 _IDENTIFIER = re.compile(r"[A-Za-z0-9._-]{1,256}")
 _FLOW_CONTROL_TEXT = (
     "Upstash-Flow-Control-Value should be either rate=X or parallelism=Y, or both as comma-separated values"
@@ -105,7 +105,10 @@ class OptionReader:
             names = [name.lower() for name, _ in config]
             if "delay" in names or "not-before" in names:
                 raise BadRequest(f"{canonical(prefix)}-Delay is not supported: callbacks cannot be delayed")
-            self.callback_fields(config)
+            try:
+                self.callback_fields(config)
+            except BadRequest as error:
+                raise BadRequest(error.text.replace("Upstash", canonical(prefix), 1)) from error
             fields[f"{field}_headers"] = config
         return fields
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from infra.local.qstash.clock import Clock
@@ -84,29 +84,34 @@ class UrlGroups:
         group = self._groups.get(name)
         changed = list(group.endpoints) if group is not None else []
         for endpoint in endpoints:
-            place = next((at for at, known in enumerate(changed) if _is_same(known, endpoint)), None)
-            if place is None:
-                changed.append(endpoint)
-            else:
-                changed[place] = replace(endpoint, name=endpoint.name or changed[place].name)
+            same = [known for known in changed if _is_same(known, endpoint)]
+            place = changed.index(same[0]) if same else len(changed)
+            changed = [known for known in changed if known not in same]
+            changed.insert(place, replace(endpoint, name=endpoint.name or (same[0].name if same else None)))
         if len(changed) > self._limits.endpoints:
             raise QuotaExceeded("maxEndpoints", self._limits.endpoints)
         group = self._ensure(name)
         group.endpoints = changed
         self._record(group)
 
-    def remove_endpoints(self, name: str, endpoints: Iterable[tuple[str | None, str | None]]) -> None:
-        """Remove endpoints by their name or their address; the group goes with its last one. Raises NotFound."""
+    def remove_endpoints(
+        self, name: str, endpoints: Iterable[tuple[str | None, str | None]], before_last: Callable[[], None]
+    ) -> None:
+        """Remove endpoints by their name or their address; the group goes with its last one, unless `before_last`
+        raises. Raises NotFound."""
         group = self.get(name)
+        left = list(group.endpoints)
         for endpoint_name, url in endpoints:
-            group.endpoints = [
+            left = [
                 known
-                for known in group.endpoints
+                for known in left
                 if not (known.url == url or (endpoint_name is not None and known.name == endpoint_name))
             ]
-        if group.endpoints:
+        if left:
+            group.endpoints = left
             self._record(group)
         else:
+            before_last()
             self.delete(name)
 
     def set_headers(self, name: str, headers: Headers) -> None:

@@ -116,7 +116,7 @@ def test_a_callback_inherits_the_retries_of_its_source(fast_desk, destination):
         ("Upstash_Callback", "example", "invalid Upstash-Callback url"),
         ("Upstash_Failure_Callback", "http://example.com/", "invalid Upstash-Failure-Callback url"),
         ("Upstash_Callback_Delay", "10s", "cannot be delayed"),
-        ("Upstash_Failure_Callback_Retries", "many", "Upstash-Retries"),
+        ("Upstash_Failure_Callback_Retries", "many", "Upstash-Failure-Callback-Retries must be"),
     ],
 )
 def test_a_wrong_callback_is_refused_with_the_publish(desk, destination, header, value, text):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 from conftest import OK, until
 from qstash.errors import QStashError
+
+from infra.local.qstash import LIMITS
 
 
 @pytest.fixture
@@ -121,3 +124,30 @@ def test_many_can_be_retried(fast_desk, destination, dead):
     assert not set(new) & set(ids)
     until(lambda: {arrival.message_id for arrival in destination.arrivals} >= set(new))
     assert listed(fast_desk, url=f"{destination.url}/dead") == []
+
+
+def test_a_retry_is_a_publication_like_any_other(serve, destination):
+    """Refused while publishing is, beyond the plan's longest delay, and when the day's messages are used up; each
+    time the entry stays."""
+    desk = serve(time_scale=1_000, limits=replace(LIMITS["free"], messages_per_day=2))
+    destination.fail(1)
+    letter = desk.dead_letter(desk.sdk.message.publish(url=destination.url, retries=0).message_id)
+    retry = f"/v2/dlq/retry/{letter.dlq_id}"
+    desk.server.refuse_publishes(503)
+    assert [desk.http.post(path).status_code for path in (retry, "/v2/dlq/retry")] == [503, 503]
+    desk.server.refuse_publishes(None)
+    late = {"Upstash-Not-Before": str(int(time.time()) + 400 * 86_400)}
+    assert "maxDelay" in desk.http.post(retry, headers=late).json()["error"]
+    desk.sdk.message.publish(url=destination.url)
+    assert desk.http.post(retry).status_code == 429
+    assert desk.sdk.dlq.get(letter.dlq_id).message_id == letter.message_id
+
+
+def test_a_retry_that_repeats_another_message_leaves_its_entry(fast_desk, destination, dead):
+    """Nothing was sent for it, and the answer says so; options may stand in the query as well."""
+    letter = fast_desk.dead_letter(dead("/dead/repeated"))
+    first = fast_desk.sdk.message.publish(url=destination.url, deduplication_id=letter.dlq_id).message_id
+    query = {"Upstash-Deduplication-Id": letter.dlq_id}
+    answer = fast_desk.http.post(f"/v2/dlq/retry/{letter.dlq_id}", params=query)
+    assert answer.json() == {"messageId": first, "deduplicated": True}
+    assert fast_desk.sdk.dlq.get(letter.dlq_id).message_id == letter.message_id

@@ -359,6 +359,22 @@ def test_deliveries_can_overtake_each_other(serve, destination):
     assert sorted(first) == list(range(8))
 
 
+def test_some_publishes_can_be_refused(desk, destination):
+    """A share of them, the same ones again with the same seed."""
+
+    def refused():
+        faults = {"refusePublishes": 503, "refusePublishesShare": 0.5, "seed": 5}
+        desk.http.post("/admin/faults", json=faults).raise_for_status()
+        return [desk.publish(destination.url).status_code for _ in range(20)]
+
+    try:
+        first = refused()
+        assert set(first) == {200, 503}
+        assert refused() == first
+    finally:
+        desk.http.post("/admin/faults", json={})
+
+
 @pytest.mark.parametrize(
     "body",
     [{"unheardOf": 1}, {"dropDeliveries": 2}, {"dropDeliveries": True}, {"delaySeconds": -1}, {"delaySeconds": 1e9},

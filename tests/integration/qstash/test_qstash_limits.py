@@ -75,6 +75,7 @@ def test_a_read_only_token_changes_nothing(serve, destination):
     reader = QStash("look", base_url=desk.server.url)
     assert reader.queue.list() == []
     assert reader.signing_key.get() == desk.sdk.signing_key.get()
+    assert desk.http.head("/v2/queues", headers={"Authorization": "Bearer look"}).status_code == 200
     for change in (lambda: reader.message.publish(url=destination.url), lambda: reader.queue.upsert("q")):
         with pytest.raises(QStashError, match="403"):
             change()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 
 import pytest
@@ -10,6 +11,7 @@ from qstash.errors import QStashError
 from qstash.log import LogState
 
 from infra.local.qstash import QStashServer
+from infra.local.qstash.message import Message
 
 
 def test_a_message_shows_what_was_asked_for(desk, destination):
@@ -158,3 +160,16 @@ def test_a_listener_in_the_process_hears_every_event(destination):
     assert [(message_id, state, "l") for state in ("CREATED", "ACTIVE", "DELIVERED")] == [
         (event["messageId"], event["state"], event["label"]) for event in heard
     ]
+
+
+def test_a_cancelled_message_is_not_held_until_its_time(serve, destination):
+    """A body that nobody waits for any more takes no memory for a week."""
+    desk = serve(grace_seconds=0)
+    message_id = desk.sdk.message.publish(url=destination.url, body="x" * 1_000_000, delay="7d").message_id
+
+    def held():
+        return [one for one in gc.get_objects() if isinstance(one, Message) and one.id == message_id]
+
+    assert held()
+    desk.sdk.message.cancel(message_id)
+    until(lambda: not held())

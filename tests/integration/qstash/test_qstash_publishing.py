@@ -221,3 +221,32 @@ def test_signing_keys_rotate(serve, destination):
     (arrival,) = destination.wait()
     desk.receiver.verify(signature=arrival.headers["Upstash-Signature"], body="x", url=destination.url)
     assert desk.server.current_signing_key == before.next
+
+
+def test_a_header_arrives_in_the_characters_it_was_sent_in(desk, destination):
+    """UTF-8, in a request's headers and in a batch's; what is none is taken for Latin-1, as HTTP once said."""
+    said = "Grüße 日本 🙂"
+    headers = [(b"Upstash-Forward-Said", said.encode()), (b"Upstash-Label", "größer".encode())]
+    assert desk.http.post(f"/v2/publish/{destination.url}/one", headers=headers).status_code == 200
+    entry = {"destination": f"{destination.url}/two", "headers": {"Upstash-Forward-Said": said}}
+    desk.http.post("/v2/batch", json=[entry])
+    desk.http.post(f"/v2/publish/{destination.url}/old", headers=[(b"Upstash-Forward-Said", b"gr\xfc\xdfe")])
+    for arrival in destination.wait(3):
+        expected = "grüße" if arrival.target == "/old" else said
+        assert arrival.headers["Said"].encode("latin-1").decode() == expected
+
+
+@pytest.mark.parametrize("queue", ["a%2Fb", "a%20b", "%00"])
+def test_a_queue_is_named_as_it_was_written(desk, destination, queue):
+    """A name with a slash does not pass for a shorter one."""
+    answer = desk.http.post(f"/v2/enqueue/{queue}/{destination.url}")
+    assert (answer.status_code, "queueName" in answer.json()["error"]) == (400, True)
+    assert queue[0] not in [one.name for one in desk.sdk.queue.list()]
+
+
+def test_a_schedule_is_not_made_by_a_batch(desk, destination):
+    """Its slot says so, and nothing is sent in its stead."""
+    entry = {"destination": destination.url, "headers": {"Upstash-Cron": "0 0 * * *"}}
+    (slot,) = desk.http.post("/v2/batch", json=[entry]).json()
+    assert "Upstash-Cron cannot be used in a batch" in slot["error"]
+    assert desk.http.get("/v2/events", params={"url": destination.url}).json() == {"events": []}

@@ -151,3 +151,21 @@ def test_groups_survive_a_restart(tmp_path, destination):
     desk.sdk.message.publish(url_group="kept")
     assert destination.wait()[0].headers["A"] == "1"
     desk.close()
+
+
+def test_an_endpoint_that_takes_anothers_name_replaces_both(desk, destination, group):
+    """Of its address, and of its name: no address and no name stands for two."""
+    desk.sdk.url_group.upsert_endpoints(group, [{"url": f"{destination.url}/b", "name": "first"}])
+    (endpoint,) = desk.sdk.url_group.get(group).endpoints
+    assert (endpoint.url, endpoint.name) == (f"{destination.url}/b", "first")
+
+
+def test_the_last_endpoint_of_a_group_that_a_schedule_needs_stays(desk, destination, group):
+    """As the group itself does: the schedule is deleted first."""
+    schedule_id = desk.sdk.schedule.create(destination=group, cron="0 0 1 1 *")
+    every = [{"url": f"{destination.url}/a"}, {"url": f"{destination.url}/b"}]
+    with pytest.raises(QStashError, match=f"used by the schedule {schedule_id}"):
+        desk.sdk.url_group.remove_endpoints(group, every)
+    assert len(desk.sdk.url_group.get(group).endpoints) == 2
+    desk.sdk.schedule.delete(schedule_id)
+    desk.sdk.url_group.remove_endpoints(group, every)

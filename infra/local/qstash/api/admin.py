@@ -86,6 +86,7 @@ def _is_number(value: Any, kind: Any) -> bool:
 
 _READERS: dict[str, Callable[[str, Any], Any]] = {
     "refusePublishes": _status,
+    "refusePublishesShare": _share,
     "dropDeliveries": _share,
     "duplicateDeliveries": _share,
     "delayDeliveries": _share,

@@ -8,8 +8,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from infra.local.qstash.api.reading import query_selection, read_selection, service_of
+from infra.local.qstash.api.publishing import check_not_before, receipt_json, refuse_if_told
+from infra.local.qstash.api.reading import query_selection, read_selection, request_headers, service_of
 from infra.local.qstash.archive import DeadLetter
+from infra.local.qstash.destination import TOKEN_PARAMETER, split_query
+from infra.local.qstash.message import Json
 from infra.local.qstash.options import Fields, Pairs
 from infra.local.qstash.publication import Headers
 from infra.local.qstash.service import Service
@@ -53,31 +56,38 @@ async def delete_dead_letters(request: Request) -> JSONResponse:
 
 async def retry_dead_letter(request: Request) -> JSONResponse:
     service = service_of(request)
+    refuse_if_told(service)
     dead_letter = service.archive.dead_letter(request.path_params["id"])
-    message_id = _send_again(service, dead_letter, _headers(request))
+    (answer,) = _send_again(service, [dead_letter], _configuration(request))
     await service.store.committed()
-    return JSONResponse({"messageId": message_id}, status_code=CREATED)
+    return JSONResponse(answer, status_code=CREATED)
 
 
 async def retry_dead_letters(request: Request) -> JSONResponse:
     service = service_of(request)
+    refuse_if_told(service)
     selection = _ids_before_filters(await read_selection(request))
     page = service.archive.dead_letters(selection)
-    overrides = _headers(request)
-    responses = [{"messageId": _send_again(service, dead_letter, overrides)} for dead_letter in page.entries]
+    responses = _send_again(service, page.entries, _configuration(request))
     await service.store.committed()
     return JSONResponse({"cursor": page.cursor or "", "responses": responses}, status_code=CREATED)
 
 
-def _send_again(service: Service, dead_letter: DeadLetter, overrides: Pairs) -> str:
-    """A new message with the content of the old one, whose entry goes; the request's headers override its options."""
+def _send_again(service: Service, dead_letters: list[DeadLetter], overrides: Pairs) -> list[Json]:
+    """New messages with the content of the old ones, whose entries go; the request's options override theirs. An entry
+    whose message repeats another one stays: nothing was sent for it."""
     fields: Fields = ANEW | service.options.read(overrides, content_type=False)
+    check_not_before(service, fields)
     added: Headers = fields.pop("headers", ())
-    headers = _merged(dead_letter.publication.headers, added)
-    publication = replace(dead_letter.publication, headers=headers, **fields)
-    receipt = service.engine.accept(publication)
-    service.archive.remove([dead_letter])
-    return receipt.message_id
+    service.quota.check(len(dead_letters))
+    answers = []
+    for dead_letter in dead_letters:
+        headers = _merged(dead_letter.publication.headers, added)
+        receipt = service.engine.accept(replace(dead_letter.publication, headers=headers, **fields))
+        if not receipt.deduplicated:
+            service.archive.remove([dead_letter])
+        answers.append(receipt_json(receipt))
+    return answers
 
 
 def _merged(headers: Headers, added: Headers) -> Headers:
@@ -85,8 +95,10 @@ def _merged(headers: Headers, added: Headers) -> Headers:
     return (*((name, value) for name, value in headers if name not in replaced), *added)
 
 
-def _headers(request: Request) -> Pairs:
-    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.scope["headers"]]
+def _configuration(request: Request) -> Pairs:
+    """Query parameters, and headers over them."""
+    _, configuration = split_query(request.scope["query_string"].decode("latin-1"))
+    return [*((name, value) for name, value in configuration if name != TOKEN_PARAMETER), *request_headers(request)]
 
 
 def _ids_before_filters(selection: dict[str, list[str]]) -> dict[str, list[str]]:

@@ -17,6 +17,7 @@ from infra.local.qstash.settings import Settings
 
 BEARER = "bearer "
 MOST_PARAMETERS = 2_000
+READING = frozenset({"GET", "HEAD"})
 PUBLISHING = ("/v2/publish", "/v2/enqueue", "/v2/batch")
 
 
@@ -39,7 +40,7 @@ class Gatekeeper:
             headers = Headers(scope=scope)
             _check_host(headers)
             _check_origin(headers)
-            if scope["method"] != "GET" or scope["path"] not in self._open_paths:
+            if scope["method"] not in READING or scope["path"] not in self._open_paths:
                 self._check_token(scope["method"], headers, scope["query_string"].decode("latin-1"))
                 self._burst.check(scope["path"])
         except ApiError as error:
@@ -54,7 +55,7 @@ class Gatekeeper:
             return
         if not self._read_only_token or not any(hmac.compare_digest(t, self._read_only_token) for t in tokens):
             raise InvalidToken
-        if method != "GET":
+        if method not in READING:
             raise Refused("this token may only read")
 
 

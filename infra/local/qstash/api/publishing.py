@@ -6,12 +6,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
+from urllib.parse import unquote
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from infra.local.qstash.api.reading import encodable, header_pairs, parse_json, read_body, service_of
+from infra.local.qstash.api.reading import encodable, header_pairs, parse_json, read_body, request_headers, service_of
 from infra.local.qstash.destination import TOKEN_PARAMETER, from_path, split_query
 from infra.local.qstash.engine import Receipt
 from infra.local.qstash.errors import ApiError, BadRequest, PublishRefused, QuotaExceeded
@@ -28,7 +29,9 @@ async def publish(request: Request) -> JSONResponse:
 
 
 async def enqueue(request: Request) -> JSONResponse:
-    queue = service_of(request).options.identifier("queueName", request.path_params["queue"])
+    # As it was sent: decoded, a name with a slash would pass for a shorter one.
+    segment = request.scope["raw_path"].split(b"/")[3]
+    queue = service_of(request).options.identifier("queueName", unquote(segment.decode("latin-1")))
     return await _take(request, from_path_segments=3, queue=queue)
 
 
@@ -48,8 +51,8 @@ async def batch(request: Request) -> JSONResponse:
 
 def refuse_if_told(service: Service) -> None:
     """Raises PublishRefused while that fault is switched on."""
-    if service.faults.trouble.refuse_publishes is not None:
-        raise PublishRefused(service.faults.trouble.refuse_publishes)
+    if (status := service.faults.refusal()) is not None:
+        raise PublishRefused(status)
 
 
 async def read_publication(request: Request, *, from_path_segments: int) -> tuple[Publication, dict[str, str]]:
@@ -58,7 +61,7 @@ async def read_publication(request: Request, *, from_path_segments: int) -> tupl
     own_query, configuration = split_query(request.scope["query_string"].decode("latin-1"))
     destination = from_path(request.scope["raw_path"], from_path_segments, own_query)
     pairs = [pair for pair in configuration if pair[0] != TOKEN_PARAMETER]
-    pairs += [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.scope["headers"]]
+    pairs += request_headers(request)
     body = await read_body(request, service.settings.limits.max_message_bytes)
     return draft(service, destination, pairs, body, _caller_ip(request)), dict(pairs)
 
@@ -74,13 +77,18 @@ def draft(
     if group is not None:
         pairs = [*group.defaults_beside(pairs), *pairs]
     fields: Fields = {"retries": limits.default_retries} | service.options.read(pairs)
-    not_before = fields.get("not_before")
-    if not_before is not None and not_before - time.time() > limits.max_delay_seconds:
-        raise QuotaExceeded("maxDelay", limits.max_delay_seconds)
+    check_not_before(service, fields)
     if group is not None:
         return Publication(url=group.name, topic=group.name, body=body, caller_ip=caller_ip, **fields)
     url = shared(service.destinations.check(destination))
     return Publication(url=url, body=body, caller_ip=caller_ip, **fields)
+
+
+def check_not_before(service: Service, fields: Fields) -> None:
+    """Raises QuotaExceeded for a time that is farther away than the plan's longest delay."""
+    not_before, most = fields.get("not_before"), service.settings.limits.max_delay_seconds
+    if not_before is not None and not_before - time.time() > most:
+        raise QuotaExceeded("maxDelay", most)
 
 
 async def repeat_by_cron(service: Service, publication: Publication, configuration: dict[str, str]) -> JSONResponse:
@@ -136,8 +144,10 @@ def _entry_publication(service: Service, entry: Any, caller_ip: str | None) -> P
         raise BadRequest("body must be a text")
     if not isinstance(queue, str | None):
         raise BadRequest("queue must be a text")
-    content = encodable("body", body or "").encode()
-    publication = draft(service, destination, header_pairs(entry.get("headers")), content, caller_ip)
+    content, pairs = encodable("body", body or "").encode(), header_pairs(entry.get("headers"))
+    if any(name.lower() == "upstash-cron" for name, _ in pairs):
+        raise BadRequest("Upstash-Cron cannot be used in a batch: create each schedule by itself")
+    publication = draft(service, destination, pairs, content, caller_ip)
     return _on_queue(publication, queue and service.options.identifier("queue", queue))
 
 
@@ -147,11 +157,12 @@ def _on_queue(publication: Publication, queue: str | None) -> Publication:
 
 def _receipts_json(publication: Publication, receipts: list[Receipt]) -> Json | list[Json]:
     if publication.topic is None:
-        return _receipt_json(receipts[0])
-    return [_receipt_json(receipt) | {"url": receipt.url} for receipt in receipts]
+        return receipt_json(receipts[0])
+    return [receipt_json(receipt) | {"url": receipt.url} for receipt in receipts]
 
 
-def _receipt_json(receipt: Receipt) -> Json:
+def receipt_json(receipt: Receipt) -> Json:
+    """The answer to one message."""
     answer: Json = {"messageId": receipt.message_id}
     return answer | {"deduplicated": True} if receipt.deduplicated else answer
 

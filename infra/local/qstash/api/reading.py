@@ -82,6 +82,11 @@ def header_pairs(headers: Any) -> list[tuple[str, str]]:
     return pairs
 
 
+def request_headers(request: Request) -> list[tuple[str, str]]:
+    """Name and value of every header as its sender meant them: UTF-8, which nearly all send, or else Latin-1."""
+    return [(name.decode("latin-1"), _text(value)) for name, value in request.scope["headers"]]
+
+
 async def read_selection(request: Request) -> dict[str, list[str]]:
     """Filters from the query and from a JSON body: both are in use."""
     return query_selection(request) | _body_selection(await read_object(request))
@@ -94,6 +99,13 @@ def encodable(name: str, text: str) -> str:
     except UnicodeEncodeError as error:
         raise BadRequest(f"{name[:64]} is not valid Unicode") from error
     return text
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def _body_selection(body: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -10,6 +11,7 @@ from starlette.routing import Route
 
 from infra.local.qstash.api.reading import encodable, header_pairs, read_object, service_of
 from infra.local.qstash.errors import BadRequest
+from infra.local.qstash.service import Service
 from infra.local.qstash.url_groups import Endpoint
 
 
@@ -30,7 +32,8 @@ async def remove_endpoints(request: Request) -> JSONResponse:
     endpoints = [(_text(entry, "name"), _text(entry, "url")) for entry in await _entries(request)]
     if (None, None) in endpoints:
         raise BadRequest("each endpoint must have a url or a name")
-    service.url_groups.remove_endpoints(request.path_params["name"], endpoints)
+    name = request.path_params["name"]
+    service.url_groups.remove_endpoints(name, endpoints, before_last=partial(_refuse_if_used, service, name))
     await service.store.committed()
     return JSONResponse({})
 
@@ -56,11 +59,15 @@ async def get_group(request: Request) -> JSONResponse:
 async def delete_group(request: Request) -> JSONResponse:
     service = service_of(request)
     name = request.path_params["name"]
-    if users := service.schedules.of_topic(name):
-        raise BadRequest(f"topic {name[:64]} is used by the schedule {users[0]}: delete the schedule first")
+    _refuse_if_used(service, name)
     service.url_groups.delete(name)
     await service.store.committed()
     return JSONResponse({})
+
+
+def _refuse_if_used(service: Service, name: str) -> None:
+    if users := service.schedules.of_topic(name):
+        raise BadRequest(f"topic {name[:64]} is used by the schedule {users[0]}: delete the schedule first")
 
 
 async def _entries(request: Request) -> list[dict[str, Any]]:
