@@ -177,30 +177,36 @@ def _matching(status_: str, type_: str | None, error: str | None, since: str | N
 
 
 def migrate(
-    to: Annotated[str, typer.Option("--to", help="A revision; `base` removes the record with all its data.")] = "heads",
+    to: Annotated[str, typer.Option("--to", help="A revision; `base` removes the record with all its data.")] = "head",
     down: Annotated[bool, typer.Option("--down", help="Go back to that revision.")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Only say which revisions are missing.")] = False,
+    saas: Annotated[bool, typer.Option("--saas", help="The SaaS starter's tables too: users and so on.")] = False,
 ) -> None:
-    """Bring the record's tables up to date.
+    """Bring the record's tables up to date, and with --saas those of the SaaS starter.
 
-    [dim]jobs migrate[/]   ·   [dim]jobs migrate --plan[/]   ·   [dim]jobs migrate --down --to jobs_0001[/]
+    [dim]jobs migrate[/]   ·   [dim]jobs migrate --saas[/]   ·   [dim]jobs migrate --plan[/]
+
+    [dim]jobs migrate --down --to jobs_0001[/]   ·   [dim]jobs migrate --down --to saas@base[/]
     """
     environment.load()
     from alembic.util import CommandError
 
     from infra import migrations
 
-    if down and to == "heads":
+    if down and to in {"head", "heads"}:
         raise typer.BadParameter("say which revision to go back to", param_hint="--to")
+    if saas and not migrations.is_relative(to):
+        raise typer.BadParameter(f"{to} is of one branch, so leave it out", param_hint="--saas")
     with transaction() as connection:
-        before = migrations.pending(connection)
+        before = migrations.pending(connection, saas=True)
+        missing = migrations.pending(connection, saas=saas)
     if plan:
-        console.print("\n".join(before) or "Up to date.")
+        console.print("\n".join(missing) or "Up to date.")
         return
     try:
         with transaction() as connection:
-            (migrations.revert if down else migrations.migrate)(connection, to)
-            after = migrations.pending(connection)
+            (migrations.revert if down else migrations.migrate)(connection, to, saas=saas)
+            after = migrations.pending(connection, saas=True)
     except CommandError as error:
         raise typer.BadParameter(str(error), param_hint="--to") from None
     applied = [revision for revision in before if revision not in after]

@@ -25,7 +25,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-UNDEFINED_TABLE = "42P01"
+HINTS = {
+    "42P01": "The tables are missing. Make them with: jobs migrate",
+    "42P07": "This database has a table of its own by that name. Without --saas, only the record's tables are made.",
+}
+"""What to do, by SQLSTATE: undefined_table, duplicate_table."""
 
 DESK, JOBS, CARE, BUILD = "On the desk", "Jobs", "Care", "Building"
 
@@ -55,10 +59,7 @@ def main() -> NoReturn:
     except DatabaseUnreachable as error:
         fail(f"Postgres cannot be reached: {error}", "Is the desk running? Start it with: make dev")
     except StatementRefused as error:
-        fail(
-            str(error),
-            "The tables are missing. Make them with: jobs migrate" if error.sqlstate == UNDEFINED_TABLE else None,
-        )
+        fail(str(error), HINTS.get(error.sqlstate))
     except (JobsError, DeskFailed, PostgresFailed) as error:
         fail(str(error))
     sys.exit(0)

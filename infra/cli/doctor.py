@@ -108,11 +108,15 @@ def _ask_version() -> tuple[str, float]:
 
 
 def _tables() -> Finding:
-    from infra.migrations import pending
+    from infra.migrations import has_saas, pending
 
     with transaction() as connection:
         missing = pending(connection)
-    return Finding(not missing, f"missing {', '.join(missing)}; run: jobs migrate" if missing else "up to date")
+        of_the_starter = [one for one in pending(connection, saas=has_saas(connection)) if one not in missing]
+    if not missing and not of_the_starter:
+        return Finding(True, "up to date")
+    mend = "jobs migrate --saas" if of_the_starter else "jobs migrate"
+    return Finding(False, f"missing {', '.join(missing + of_the_starter)}; run: {mend}")
 
 
 def _qstash() -> Finding:

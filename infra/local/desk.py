@@ -23,16 +23,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from sqlalchemy import create_engine
+from sqlalchemy import Connection, create_engine
+from sqlalchemy.exc import DBAPIError
 
 from infra.local.gateway import Gateway, discover
 from infra.local.lifeline import Lifeline
 from infra.local.postgres import EmbeddedPostgres
-from infra.migrations import migrate
+from infra.migrations import has_saas, migrate
+from qstash_jobs.drivers import Pg8000
+from qstash_jobs.dsn import Dsn
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 30.0
 RELAY_INTERVAL_SECONDS = 1.0
+DUPLICATE_TABLE = "42P07"
 
 
 class DeskFailed(RuntimeError):
@@ -117,8 +121,21 @@ class Desk:
             self.environment["DATABASE_URL"] = self.postgres.url()
         engine = create_engine("postgresql+pg8000://", creator=_connect(self.environment["DATABASE_URL"]))
         with engine.begin() as connection:
-            migrate(connection)
+            self._migrate(connection)
         engine.dispose()
+
+    def _migrate(self, connection: Connection) -> None:
+        """The starter's tables too, for jobs to work on; in a database that is not the desk's own only if it has them."""
+        migrate(connection, saas=has_saas(connection))
+        if self.postgres is None or has_saas(connection):
+            return
+        try:
+            with connection.begin_nested():
+                migrate(connection, saas=True)
+        except DBAPIError as error:
+            if not isinstance(error.orig, Exception) or Pg8000().sqlstate(error.orig) != DUPLICATE_TABLE:
+                raise
+            self._log("postgres", "without the starter's tables, because there is another by the name of one of them")
 
     def _start_qstash(self) -> None:
         if "QSTASH_URL" in self.environment:
@@ -315,9 +332,6 @@ def read_state(folder: Path) -> dict[str, str]:
 
 
 def _connect(url: str) -> Callable[[], object]:
-    from qstash_jobs.drivers import Pg8000
-    from qstash_jobs.dsn import Dsn
-
     def connect() -> object:
         driver = Pg8000()
         connection = driver.connect(Dsn.parse(url), 10)

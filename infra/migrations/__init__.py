@@ -1,7 +1,12 @@
-"""The migrations of the record, run by Alembic inside one process: no ini file, no environment."""
+"""The migrations, run by Alembic inside one process: no ini file, no environment.
+
+There are two branches: `jobs`, the record's own tables, and `saas`, the starter's, which only comes when it is asked for:
+the database of an app has tables of its own by the names of `users` and the like.
+"""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from alembic import command
@@ -12,6 +17,8 @@ from sqlalchemy import Connection, text
 
 VERSION_TABLE = "job_migrations"
 """Of our own, so that an app that migrates the same database with Alembic is not disturbed."""
+
+RECORD, SAAS = "jobs", "saas"
 
 _LOCK = 0x716A6F62
 """Two deployments at once migrate one after the other."""
@@ -24,21 +31,61 @@ def _config(connection: Connection | None = None) -> Config:
     return config
 
 
-def migrate(connection: Connection, revision: str = "heads") -> None:
-    """Bring the schema up to `revision` (by default the newest)."""
+def migrate(connection: Connection, revision: str = "head", *, saas: bool = False) -> None:
+    """Bring the record's tables up to `revision` (by default the newest), and with `saas` the starter's too."""
     connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
-    command.upgrade(_config(connection), revision)
+    config = _config(connection)
+    for target in _targets(config, revision, saas=saas):
+        command.upgrade(config, target)
 
 
-def revert(connection: Connection, revision: str) -> None:
-    """Take the schema back to `revision`; `base` removes it, with all its data."""
+def revert(connection: Connection, revision: str, *, saas: bool = False) -> None:
+    """Take the record's tables back to `revision`; `base` removes them, with all their data. With `saas` the starter's
+    too; `saas@base` takes away those alone."""
     connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
-    command.downgrade(_config(connection), revision)
+    config = _config(connection)
+    for target in _targets(config, revision, saas=saas):
+        command.downgrade(config, target)
 
 
-def pending(connection: Connection) -> list[str]:
-    """The revisions that the schema lacks, oldest first."""
-    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+def pending(connection: Connection, *, saas: bool = False) -> list[str]:
+    """The revisions that the record's tables lack, and with `saas` the starter's too, oldest first."""
     scripts = ScriptDirectory.from_config(_config())
-    missing = scripts.iterate_revisions(tuple(scripts.get_heads()), context.get_current_heads(), implicit_base=True)
-    return [script.revision for script in reversed(list(missing))]
+    applied = _applied(connection, scripts)
+    return [
+        script.revision
+        for branch in _branches(scripts, saas=saas)
+        for script in reversed(list(scripts.iterate_revisions(f"{branch}@head", "base")))
+        if script.revision not in applied
+    ]
+
+
+def has_saas(connection: Connection) -> bool:
+    """Whether the starter's tables are there: ours, and not an app's own of the same names."""
+    scripts = ScriptDirectory.from_config(_config())
+    return any(SAAS in scripts.get_revision(one).branch_labels for one in _applied(connection, scripts))
+
+
+def _branches(scripts: ScriptDirectory, *, saas: bool) -> list[str]:
+    """The starter's only if it is still there: who has tables of their own removes it."""
+    there = any(SAAS in script.branch_labels for script in scripts.walk_revisions())
+    return [RECORD, SAAS] if saas and there else [RECORD]
+
+
+def _targets(config: Config, revision: str, *, saas: bool) -> list[str]:
+    """What each branch has is asked of each; a revision by its name, or with its branch, says itself where it is."""
+    if not is_relative(revision):
+        return [revision]
+    return [
+        f"{branch}@{revision.removesuffix('s')}" for branch in _branches(ScriptDirectory.from_config(config), saas=saas)
+    ]
+
+
+def is_relative(revision: str) -> bool:
+    """Whether it names another revision in each branch: `head`, `base`, `+1`, `-1`."""
+    return re.fullmatch(r"heads?|base|[+-]\d+", revision) is not None
+
+
+def _applied(connection: Connection, scripts: ScriptDirectory) -> set[str]:
+    heads = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_heads()
+    return {script.revision for script in scripts.iterate_revisions(heads, "base")} if heads else set()
