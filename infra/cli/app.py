@@ -8,10 +8,11 @@ from typing import NoReturn
 import typer
 from rich.markup import escape
 
-from infra.cli import actions, desk, doctor, invoke, new, qstash, record, schedules
+from infra.cli import actions, desk, doctor, invoke, new, qstash, record, schedules, seed
 from infra.cli.screen import errors
 from infra.local.desk import DeskFailed
 from infra.local.postgres import PostgresFailed
+from infra.seed.refusal import SeedRefused
 from qstash_jobs.errors import DatabaseUnreachable, JobsError, StatementRefused
 
 app = typer.Typer(
@@ -36,6 +37,7 @@ DESK, JOBS, CARE, BUILD = "On the desk", "Jobs", "Care", "Building"
 app.command(rich_help_panel=DESK)(desk.dev)
 app.command(rich_help_panel=DESK)(desk.demo)
 app.command(rich_help_panel=DESK)(desk.clean)
+app.command(rich_help_panel=DESK)(seed.seed)
 app.command("qstash", rich_help_panel=DESK)(qstash.run)
 app.command(rich_help_panel=DESK)(qstash.advance)
 app.command(rich_help_panel=JOBS)(actions.enqueue)
@@ -60,7 +62,7 @@ def main() -> NoReturn:
         fail(f"Postgres cannot be reached: {error}", "Is the desk running? Start it with: make dev")
     except StatementRefused as error:
         fail(str(error), HINTS.get(error.sqlstate))
-    except (JobsError, DeskFailed, PostgresFailed) as error:
+    except (JobsError, DeskFailed, PostgresFailed, SeedRefused) as error:
         fail(str(error))
     sys.exit(0)
 

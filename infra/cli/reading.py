@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from qstash_jobs.errors import DatabaseUnreachable, JobsError, StatementRefused
@@ -17,8 +18,8 @@ _AWAY = ("08", "57P")
 
 
 @contextmanager
-def transaction() -> Iterator[Connection]:
-    """A connection to the database of the settings, in a transaction.
+def transaction(within: timedelta | None = None) -> Iterator[Connection]:
+    """A connection to the database of the settings, in a transaction, each statement of which may take so long.
 
     Raises `DatabaseUnreachable`, `StatementRefused` and `ConfigurationError`, whatever the driver raises.
     """
@@ -27,7 +28,7 @@ def transaction() -> Iterator[Connection]:
     from qstash_jobs.database import database
 
     try:
-        with database().transaction() as connection:
+        with database().transaction(within) as connection:
             yield connection
     except DBAPIError as error:
         raise _spoken(error) from error

@@ -19,7 +19,7 @@ def test_all_commands_are_there(jobs: Jobs) -> None:
     for command in COMMANDS:
         assert f" {command} " in done.out
     assert set(COMMANDS) == {
-        *("dev", "demo", "clean", "qstash", "advance", "enqueue", "list", "show", "watch", "cancel", "requeue"),
+        *("dev", "demo", "clean", "seed", "qstash", "advance", "enqueue", "list", "show", "watch", "cancel", "requeue"),
         *("migrate", "relay", "doctor", "new", "invoke"),
     }
 
