@@ -259,8 +259,9 @@ def _slot(answer: object) -> str | PublishFailed:
     if "messageId" in answer:
         return str(answer["messageId"])
     said = str(answer.get("error", answer))
-    # A slot has no status; one that speaks of a limit says nothing against its message.
-    return _failed(said, 429 if re.search(r"quota|limit", said, re.IGNORECASE) else 400)
+    # A slot has no status; one that speaks of a limit says nothing against its message, unless it is the message's own.
+    of_the_account = re.search(r"quota|limit", said, re.I) and not re.search(r"max(MessageSize|Delay|Retries)", said)
+    return _failed(said, 429 if of_the_account else 400)
 
 
 def _seconds(duration: timedelta) -> int:

@@ -37,7 +37,7 @@ TIMEOUT_MARGIN = timedelta(seconds=5)
 QUIET = timedelta(seconds=2)
 """The relay leaves rows alone that were touched so recently: somebody is publishing them just now."""
 
-REFUSED_FOR_GOOD = frozenset({400, 413, 422})
+REFUSED_FOR_GOOD = frozenset({400, 412, 413, 422})
 """QStash's answers to a message that it would not take later either; what is wrong with the account or the address of
 QStash is none of the message's fault."""
 
@@ -109,9 +109,10 @@ def message_for(publication: Publication, settings: Settings) -> Message:
     )
 
 
-def publish_now(run: Runner, publications: Sequence[Publication]) -> list[Sent]:
+def publish_now(run: Runner, publications: Sequence[Publication], *, apart: bool = False) -> list[Sent]:
     """Send messages and note what became of each. Never raises for what QStash or Postgres did not do: the row stays
-    in the outbox. Once QStash does not answer, the rest is not tried: the caller has waited long enough."""
+    in the outbox. Once QStash does not answer, the rest is not tried: the caller has waited long enough. `apart`: find
+    out, with more requests, for which of its messages a batch is refused."""
     sent: list[Sent] = []
     size = settings().limits.batch
     outage: PublishFailed | None = None
@@ -119,7 +120,7 @@ def publish_now(run: Runner, publications: Sequence[Publication]) -> list[Sent]:
         batch = publications[start : start + size]
         answers: list[str | JobsError]
         if outage is None:
-            answers, whole = _send(batch)
+            answers, whole = _send(batch, apart=apart)
             _note(run, batch, answers, whole=whole)
             outage = _outage(answers)
         else:
@@ -138,7 +139,7 @@ def publish_due(run: Runner, limit: int = 500) -> list[Sent]:
 
     Raises `DatabaseUnreachable`.
     """
-    return publish_now(run, outbox.due(run, longest_delay(), settings().scaled(QUIET), limit))
+    return publish_now(run, outbox.due(run, longest_delay(), settings().scaled(QUIET), limit), apart=True)
 
 
 def _outage(answers: Sequence[str | JobsError]) -> PublishFailed | None:
@@ -156,7 +157,7 @@ def _is_for_good(error: JobsError, *, whole: bool) -> bool:
     return isinstance(error, UnknownJobType)
 
 
-def _send(batch: Sequence[Publication]) -> tuple[list[str | JobsError], bool]:
+def _send(batch: Sequence[Publication], *, apart: bool) -> tuple[list[str | JobsError], bool]:
     """What became of each publication, and whether QStash refused several of them in one answer."""
     answers: list[str | JobsError] = []
     messages: list[Message] = []
@@ -169,14 +170,26 @@ def _send(batch: Sequence[Publication]) -> tuple[list[str | JobsError], bool]:
             answers.append("")
     whole = False
     try:
-        if len(messages) == 1:
-            taken: list[str | PublishFailed] = [qstash().publish(messages[0])]
-        else:
-            taken = qstash().publish_batch(messages) if messages else []
+        taken = _publish(messages, apart=apart)
     except PublishFailed as error:
         taken, whole = [error] * len(messages), len(messages) > 1
     in_order = iter(taken)
     return [answer if isinstance(answer, JobsError) else next(in_order) for answer in answers], whole
+
+
+def _publish(messages: Sequence[Message], *, apart: bool) -> list[str | PublishFailed]:
+    """Raises `PublishFailed` when none was taken, and with `apart` only for what is no fault of a message."""
+    try:
+        if len(messages) == 1:
+            return [qstash().publish(messages[0])]
+        return qstash().publish_batch(messages) if messages else []
+    except PublishFailed as error:
+        if not apart or error.status not in REFUSED_FOR_GOOD:
+            raise
+        if len(messages) == 1:
+            return [error]
+    half = len(messages) // 2
+    return [*_publish(messages[:half], apart=True), *_publish(messages[half:], apart=True)]
 
 
 def _note(run: Runner, batch: Sequence[Publication], answers: Sequence[str | JobsError], *, whole: bool) -> None:

@@ -65,7 +65,7 @@ def lose(run: Runner, carrier: Carrier, delay: timedelta, longest: timedelta, dl
             error = CASE WHEN {over} THEN 'no message reached the function' ELSE error END,
             error_type = CASE WHEN {over} THEN '{UNDELIVERABLE}' ELSE error_type END,
             undelivered = e.undelivered + (NOT {brought})::int,
-            publication = e.publication + 1, published_at = NULL, message_id = NULL,
+            publication = e.publication + (NOT ({over}))::int, published_at = NULL, message_id = NULL,
             dlq_id = coalesce({text(dlq_id)}, e.dlq_id),
             available_at = greatest(e.lease_until, e.available_at, clock_timestamp() + {wait})
         WHERE e.job_id = {uuid(carrier.job_id)} AND e.generation = {integer(carrier.generation)}

@@ -28,7 +28,7 @@ from qstash_jobs.recovery import GivenUp, Report, from_callback, from_dead_lette
 from qstash_jobs.settings import FAILURE_CALLBACK, settings
 from qstash_jobs.telemetry import Telemetry
 from tests.integration.dispatch.conftest import await_that
-from tests.integration.dispatch.standin import Message, QStashStandIn, dead_letter
+from tests.integration.dispatch.standin import Message, QStashStandIn, Reply, Request, dead_letter
 from tests.integration.serving.conftest import Function, Record
 from tests.waiting import until
 
@@ -193,7 +193,10 @@ class TestLose:
     def test_ten_undelivered_are_enough(self, record: Record) -> None:
         """The job has failed as undeliverable; a requeue gives it ten more."""
         job_id = enqueue(Probe())
+        last = Carrier(job_id=job_id, generation=1, publication=UNDELIVERED_LIMIT)
         found = [lose(record, carrier(record, job_id)) for _ in range(UNDELIVERED_LIMIT)]
+        upkeep.note_dead_letter(record.database.run_pooled, last, "dlq_last")  # which is heard of only now
+        assert record.row(job_id)["dlq_id"] == "dlq_last"
         assert found == [Status.PENDING] * (UNDELIVERED_LIMIT - 1) + [Status.FAILED]
         row = record.row(job_id)
         assert (row["status"], row["error_type"], row["attempts"]) == ("failed", "Undeliverable", 0)
@@ -488,12 +491,14 @@ class TestRefused:
         )
         assert "unknown job type 'gone'" in record.row(job_id)["error"]
 
-    @pytest.mark.parametrize("said", ["daily quota exceeded", "Rate limit hit", "maxDelay"])
+    @pytest.mark.parametrize(
+        "said", ["daily quota exceeded", "Rate limit hit", "quota maxDelay exceeded, current limit: 604800"]
+    )
     def test_a_slot_that_speaks_of_a_limit_is_no_fault_of_its_message(
         self, qstash: QStashStandIn, record: Record, said: str
     ) -> None:
         """A batch's slots have no status: what they say of the account fails no job."""
-        for_good = said == "maxDelay"
+        for_good = "maxDelay" in said
         qstash.answers(200, json.dumps([{"error": said}] * 2).encode())
         for answer in enqueue_many([Probe()] * 2):
             assert (answer.published, answer.error) == (False, record.row(answer.job_id)["publish_error"])
@@ -507,6 +512,22 @@ class TestRefused:
         qstash.answers(status)
         for answer in enqueue_many([Probe()] * 2):
             assert record.row(answer.job_id)["undelivered"] == 0
+
+    def test_the_relay_finds_out_which_message_is_at_fault(
+        self, hurried: None, qstash: QStashStandIn, record: Record, environment: pytest.MonkeyPatch
+    ) -> None:
+        """It takes a batch that is refused whole apart: the others go out, and the one is blamed."""
+        job_ids = [enqueue(Probe(), publish="relay") for _ in range(5)]
+        bad = str(job_ids[3])
+        take = qstash._take
+
+        def choosy(request: Request) -> Reply:
+            refused = bad in request.body.decode() or bad in str(request.headers)
+            return (400, b'{"error": "no such thing"}') if refused else take(request)
+
+        environment.setattr(qstash, "_take", choosy)
+        until(lambda: (relay.publish_due(record.database.run_pooled), record.row(job_ids[3])["undelivered"])[1])
+        assert [record.row(job_id)["published_at"] is None for job_id in job_ids] == [False, False, False, True, False]
 
     def test_a_wrong_address_of_qstash_is_no_refusal(self, qstash: QStashStandIn, record: Record) -> None:
         """A 404 says that QSTASH_URL is wrong, and not the message."""
