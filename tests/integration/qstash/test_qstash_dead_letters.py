@@ -150,4 +150,6 @@ def test_a_retry_that_repeats_another_message_leaves_its_entry(fast_desk, destin
     query = {"Upstash-Deduplication-Id": letter.dlq_id}
     answer = fast_desk.http.post(f"/v2/dlq/retry/{letter.dlq_id}", params=query)
     assert answer.json() == {"messageId": first, "deduplicated": True}
+    chosen = query | {"label": letter.dlq_id}
+    assert fast_desk.http.post("/v2/dlq/retry", params=chosen).json()["responses"] == []
     assert fast_desk.sdk.dlq.get(letter.dlq_id).message_id == letter.message_id

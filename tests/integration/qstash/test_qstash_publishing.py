@@ -236,6 +236,13 @@ def test_a_header_arrives_in_the_characters_it_was_sent_in(desk, destination):
         assert arrival.headers["Said"].encode("latin-1").decode() == expected
 
 
+@pytest.mark.parametrize("path", ["/v2%2Fenqueue%2Fq%2Fx", "/v2/enqueue%2Fq%2Fhttp:"])
+def test_slashes_of_the_path_itself_are_none_that_were_encoded(desk, path):
+    """Answered with what the path must be."""
+    answer = desk.http.post(path)
+    assert (answer.status_code, "/v2/enqueue/{queueName}" in answer.json()["error"]) == (400, True)
+
+
 @pytest.mark.parametrize("queue", ["a%2Fb", "a%20b", "%00"])
 def test_a_queue_is_named_as_it_was_written(desk, destination, queue):
     """A name with a slash does not pass for a shorter one."""

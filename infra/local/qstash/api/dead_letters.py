@@ -13,7 +13,7 @@ from infra.local.qstash.api.reading import query_selection, read_selection, requ
 from infra.local.qstash.archive import DeadLetter
 from infra.local.qstash.destination import TOKEN_PARAMETER, split_query
 from infra.local.qstash.message import Json
-from infra.local.qstash.options import Fields, Pairs
+from infra.local.qstash.options import PREFIX, Fields, Pairs
 from infra.local.qstash.publication import Headers
 from infra.local.qstash.service import Service
 
@@ -67,7 +67,8 @@ async def retry_dead_letters(request: Request) -> JSONResponse:
     service = service_of(request)
     refuse_if_told(service)
     selection = _ids_before_filters(await read_selection(request))
-    page = service.archive.dead_letters(selection)
+    filters = {name: values for name, values in selection.items() if not name.lower().startswith(PREFIX)}
+    page = service.archive.dead_letters(filters)
     responses = _send_again(service, page.entries, _configuration(request))
     await service.store.committed()
     return JSONResponse({"cursor": page.cursor or "", "responses": responses}, status_code=CREATED)

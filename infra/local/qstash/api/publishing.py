@@ -30,8 +30,10 @@ async def publish(request: Request) -> JSONResponse:
 
 async def enqueue(request: Request) -> JSONResponse:
     # As it was sent: decoded, a name with a slash would pass for a shorter one.
-    segment = request.scope["raw_path"].split(b"/")[3]
-    queue = service_of(request).options.identifier("queueName", unquote(segment.decode("latin-1")))
+    parts = request.scope["raw_path"].split(b"/", 4)
+    if len(parts) < 5:
+        raise BadRequest("the path must be /v2/enqueue/{queueName}/{destination}, and its slashes no %2F")
+    queue = service_of(request).options.identifier("queueName", unquote(parts[3].decode("latin-1")))
     return await _take(request, from_path_segments=3, queue=queue)
 
 
