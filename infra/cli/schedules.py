@@ -12,8 +12,8 @@ from infra.cli import environment
 from infra.cli.screen import ago, console, plain, show, table
 
 if TYPE_CHECKING:
+    from qstash_jobs.schedule_changes import Change
     from qstash_jobs.schedules import Schedule
-    from qstash_jobs.scheduling import Change
 
 app = typer.Typer(no_args_is_help=True, help="Declared schedules: compare, apply, pause, run.")
 
@@ -67,10 +67,10 @@ def apply() -> None:
     [dim]jobs schedules apply[/]
     """
     steps = _steps()
-    from qstash_jobs import scheduling
+    from qstash_jobs import schedule_changes
     from qstash_jobs.relay import qstash
 
-    scheduling.apply(steps, qstash())
+    schedule_changes.apply(steps, qstash())
     _print(steps)
 
 
@@ -128,13 +128,13 @@ def next_firings(
 
 def _steps() -> list[Change]:
     environment.load()
-    from qstash_jobs import scheduling
+    from qstash_jobs import schedule_changes
     from qstash_jobs.relay import qstash
     from qstash_jobs.schedules import SCHEDULES
     from qstash_jobs.settings import settings
 
-    wanted = scheduling.wanted_schedules(SCHEDULES)
-    return scheduling.changes(wanted, qstash().schedules(), settings().schedule_prefix)
+    wanted = schedule_changes.wanted_schedules(SCHEDULES)
+    return schedule_changes.changes(wanted, qstash().schedules(), settings().schedule_prefix)
 
 
 def _print(steps: list[Change]) -> None:

@@ -215,13 +215,13 @@ class Desk:
 
 def declare_schedules() -> None:
     """Let QStash have the declared schedules; needs the settings in this process."""
-    from qstash_jobs import scheduling
+    from qstash_jobs import schedule_changes
     from qstash_jobs.relay import qstash
     from qstash_jobs.schedules import SCHEDULES
     from qstash_jobs.settings import settings
 
-    wanted = scheduling.wanted_schedules(SCHEDULES)
-    scheduling.apply(scheduling.changes(wanted, qstash().schedules(), settings().schedule_prefix), qstash())
+    wanted = schedule_changes.wanted_schedules(SCHEDULES)
+    schedule_changes.apply(schedule_changes.changes(wanted, qstash().schedules(), settings().schedule_prefix), qstash())
 
 
 class Service:

@@ -1,6 +1,6 @@
 """Everything that can be set, as one frozen object that is read once from the environment.
 
-Nothing else in the project reads `os.environ`. A setting that is missing or malformed stops the start with a sentence
+Nothing else in this package reads `os.environ`. A setting that is missing or malformed stops the start with a sentence
 that names it and says where to get it.
 """
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Any
+from functools import partial
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, Engine, NullPool, create_engine, inspect, text
+from sqlalchemy import Connection, Engine, inspect, text
 
 from infra.local.postgres import EmbeddedPostgres
 from infra.migrations import VERSION_TABLE, migrate, pending, revert
@@ -20,12 +20,9 @@ from qstash_jobs.executions.outbox import NewExecution
 from qstash_jobs.executions.state import Status
 from qstash_jobs.executions.tables import metadata
 from tests.conftest import FAST
+from tests.schema import engine_of, schema_of
 
 OURS = {"job_executions", "job_attempts", "job_actions", VERSION_TABLE}
-
-
-def engine_of(url: str) -> Engine:
-    return create_engine(url.replace("postgresql://", "postgresql+psycopg://"), poolclass=NullPool)
 
 
 @pytest.fixture
@@ -49,21 +46,7 @@ def functions(connection: Connection) -> set[str]:
     return set(found.scalars())
 
 
-def schema(connection: Connection) -> dict[str, list[Any]]:
-    """Columns, constraints and indexes with their predicates, as Postgres itself writes them down."""
-    names = "('job_executions', 'job_attempts', 'job_actions')"
-    questions = {
-        "columns": f"""
-            SELECT attrelid::regclass::text, attnum, attname, format_type(atttypid, atttypmod), attnotnull,
-                attidentity::text, pg_get_expr(adbin, adrelid), col_description(attrelid, attnum)
-            FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
-            WHERE attrelid::regclass::text IN {names} AND attnum > 0 ORDER BY 1, 2""",
-        "constraints": f"""
-            SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
-            WHERE conrelid::regclass::text IN {names} ORDER BY 1, 2""",
-        "indexes": f"SELECT indexname, indexdef FROM pg_indexes WHERE tablename IN {names} ORDER BY 1",
-    }
-    return {name: [tuple(row) for row in connection.execute(text(sql))] for name, sql in questions.items()}
+schema = partial(schema_of, OURS - {VERSION_TABLE})
 
 
 def test_up_down_and_up_again(empty: Engine) -> None:

@@ -5,14 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, NullPool, create_engine
+from sqlalchemy import Engine
 
 from infra.migrations import migrate
 from tests.integration.cli.conftest import Jobs
-
-
-def engine_of(url: str) -> Engine:
-    return create_engine(url.replace("postgresql://", "postgresql+psycopg://"), poolclass=NullPool)
+from tests.schema import engine_of
 
 
 @pytest.fixture

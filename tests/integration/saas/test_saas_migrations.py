@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -22,7 +22,7 @@ from qstash_jobs.executions.tables import metadata as record_metadata
 from saas.tables import metadata
 from tests.conftest import FAST, forget
 from tests.integration.cli.conftest import Jobs
-from tests.integration.saas.conftest import engine_of
+from tests.schema import engine_of, schema_of
 
 RECORD = set(record_metadata.tables)
 STARTER = set(metadata.tables)
@@ -32,21 +32,7 @@ def tables(connection: Connection) -> set[str]:
     return set(inspect(connection).get_table_names()) - {VERSION_TABLE}
 
 
-def schema(connection: Connection) -> dict[str, list[Any]]:
-    """Columns, constraints and indexes with their predicates, as Postgres itself writes them down."""
-    names = f"({', '.join(repr(name) for name in STARTER)})"
-    questions = {
-        "columns": f"""
-            SELECT attrelid::regclass::text, attnum, attname, format_type(atttypid, atttypmod), attnotnull,
-                attidentity::text, pg_get_expr(adbin, adrelid), col_description(attrelid, attnum)
-            FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
-            WHERE attrelid::regclass::text IN {names} AND attnum > 0 ORDER BY 1, 2""",
-        "constraints": f"""
-            SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
-            WHERE conrelid::regclass::text IN {names} ORDER BY 1, 2""",
-        "indexes": f"SELECT indexname, indexdef FROM pg_indexes WHERE tablename IN {names} ORDER BY 1",
-    }
-    return {name: [tuple(row) for row in connection.execute(text(sql))] for name, sql in questions.items()}
+schema = partial(schema_of, STARTER)
 
 
 def test_by_default_only_the_record_is_migrated(empty: Engine) -> None:
@@ -157,7 +143,7 @@ def test_who_removes_the_starters_migrations_can_still_migrate(
     """Both branches are then the record's alone."""
     folder = Path(migrations.__file__).parent
     (tmp_path / "versions").mkdir()
-    for file in ("env.py", "versions/0001_record.py"):
+    for file in ("env.py", "versions/jobs_0001_record.py"):
         (tmp_path / file).write_text((folder / file).read_text())
     monkeypatch.setattr(migrations, "__file__", str(tmp_path / "__init__.py"))
     with empty.connect() as connection:
