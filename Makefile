@@ -44,7 +44,8 @@ lock: .venv/bin/python  ## renew the pinned requirements
 	@$(COMPILE) --upgrade --extra enqueue --extra serve --group test --output-file requirements/test.txt
 	@$(COMPILE) --constraint requirements/test.txt --extra enqueue --extra serve --output-file requirements/layer.txt
 	@$(COMPILE) --constraint requirements/test.txt --extra enqueue --extra serve --group desk --output-file requirements/desk.txt
-	@for pair in send_email:send-email failure_callback:notify reconcile_jobs:notify; do \
+	@for pair in send_email:send-email failure_callback:notify reconcile_jobs:notify process_webhook:webhooks \
+	  webhook_ingress:webhooks export_data:export-data generate_report:generate-report; do \
 	  $(COMPILE) --constraint requirements/test.txt --group $${pair#*:} $(IN_LAYER) \
 	    --output-file functions/$${pair%:*}/requirements.txt || exit 1; \
 	done

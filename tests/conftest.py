@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,12 +11,16 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from moto.server import ThreadedMotoServer
 from sqlalchemy import Engine, create_engine, text
 
 from infra.local.postgres import EmbeddedPostgres
+from infra.local.s3 import make_bucket
 from infra.migrations import migrate
+from qstash_jobs import bucket as bucket_module
 from qstash_jobs import database as database_module
 from qstash_jobs import relay
+from qstash_jobs.bucket import Bucket
 from qstash_jobs.database import Database
 from qstash_jobs.settings import Settings, settings
 
@@ -64,6 +69,26 @@ def database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
     _admin(postgres, f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@pytest.fixture(scope="session")
+def saas_template(postgres: EmbeddedPostgres) -> str:
+    """The name of a database with the record's tables and the starter's, to copy."""
+    _admin(postgres, "CREATE DATABASE template_saas TEMPLATE template_jobs STRATEGY file_copy")
+    engine = engine_for(postgres.url("template_saas"))
+    with engine.begin() as connection:
+        migrate(connection, saas=True)
+    engine.dispose()
+    return "template_saas"
+
+
+@pytest.fixture
+def saas_database_url(postgres: EmbeddedPostgres, saas_template: str) -> Iterator[str]:
+    """A database of this test alone, with the record's tables and the starter's, empty."""
+    name = f"test_{os.getpid()}_{next(_names)}"
+    _admin(postgres, f"CREATE DATABASE {name} TEMPLATE {saas_template} STRATEGY file_copy")
+    yield postgres.url(name)
+    _admin(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
 @pytest.fixture
 def empty_database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
     """A database of this test alone, without any table."""
@@ -91,6 +116,37 @@ def environment(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     forget()
     yield monkeypatch
     forget()
+
+
+@pytest.fixture(scope="session")
+def s3_url() -> Iterator[str]:
+    """S3, by moto's server, for the whole run."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_url: str, environment: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """A bucket of this test alone, as the package uses it, and a key for links to its files."""
+    name = f"test-{next(_names)}"
+    for variable, value in {
+        "JOBS_BUCKET": name,
+        "JOBS_LINK_KEY": "a-key-for-tests-and-for-nothing-else",
+        "AWS_ENDPOINT_URL_S3": s3_url,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        environment.setenv(variable, value)
+    make_bucket(s3_url, name)
+    bucket_module.bucket.cache_clear()
+    settings.cache_clear()
+    yield bucket_module.bucket()
+    bucket_module.bucket().client.close()
+    bucket_module.bucket.cache_clear()
 
 
 def forget() -> None:

@@ -57,9 +57,22 @@ def span(minutes: int) -> str:
     """The largest unit that divides it: `45 minutes`, `1 hour`, `2 days`."""
     for unit, size in (("day", 1440), ("hour", 60)):
         if minutes % size == 0:
-            return _counted(minutes // size, unit)
-    return _counted(minutes, "minute")
+            return counted(minutes // size, unit)
+    return counted(minutes, "minute")
 
 
-def _counted(number: int, unit: str) -> str:
-    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
+def size(number: int) -> str:
+    """In units of a thousand, as people's computers show it: `812 bytes`, `3.4 MB`."""
+    if number < 1000:
+        return counted(number, "byte")
+    value = float(number)
+    for unit in ("kB", "MB", "GB"):
+        value /= 1000
+        if value < 999.95 or unit == "GB":
+            break
+    return f"{value:,.1f} {unit}"
+
+
+def counted(number: int, unit: str) -> str:
+    """`1 row`, `12,345 rows`."""
+    return f"{number} {unit}" if number == 1 else f"{number:,} {unit}s"

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from qstash_jobs.errors import ConfigurationError, Retry
-from qstash_jobs.jobs.send_email import SendEmail
+from qstash_jobs.bucket import bucket
+from qstash_jobs.errors import ConfigurationError, FileMissing, NonRetryable, Retry
+from qstash_jobs.jobs.send_email import Attachment, SendEmail
 from qstash_jobs.run import Run
 from qstash_jobs.serving import serve
 from qstash_jobs.settings import Settings, settings
 
 if TYPE_CHECKING:
-    from resend import Emails
+    from resend import Attachment as LocalFile
+    from resend import Emails, RemoteAttachment
 
     from functions.send_email.rendering import Mail
 
+
+ATTACHMENTS_LIMIT = 20_000_000
+"""Bytes; Resend takes 40 MB after Base64, which makes four bytes of three.
+Source: https://resend.com/docs/dashboard/emails/attachments"""
 
 PATIENCE = timedelta(days=3)
 """For about so long a mail pays for no attempt while Resend takes none of ours."""
@@ -31,6 +39,8 @@ def send(payload: SendEmail, run: Run) -> JsonValue:
 
     mail = render(payload.data, settings())
     params = _params(payload, mail, run, settings())
+    if payload.attachments:
+        params["attachments"] = _read(payload.attachments)
     try:
         email_id = provider.deliver(params, str(run.job_id), settings(), run.logger)
     except ConfigurationError as error:
@@ -43,6 +53,21 @@ def send(payload: SendEmail, run: Run) -> JsonValue:
         return {"emailId": None, "note": "an earlier attempt's mail was accepted; its words have changed since"}
     run.logger.info("Email sent", extra={"template": payload.template, "email_id": email_id})
     return {"emailId": email_id}
+
+
+def _read(attachments: Sequence[Attachment]) -> list[LocalFile | RemoteAttachment]:
+    """What goes with the mail. The files are read here and not linked to: Resend would fetch a link when it pleases."""
+    total, files = 0, []
+    for attachment in attachments:
+        try:
+            total += bucket().look(attachment.key).size
+            if total > ATTACHMENTS_LIMIT:
+                raise NonRetryable(f"the attachments have more than {ATTACHMENTS_LIMIT:,} bytes: send a link instead")
+            content = bucket().read(attachment.key)
+        except FileMissing as error:
+            raise NonRetryable(f"{attachment.filename} cannot be attached: {error}") from None
+        files.append((attachment.filename, content))
+    return [{"filename": name, "content": base64.b64encode(content).decode()} for name, content in files]
 
 
 def _later(reason: str, wait: timedelta, run: Run) -> Retry:

@@ -67,6 +67,13 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"money": formats.money, "day": formats.day, "moment": formats.moment, "span": formats.span}
+    environment.filters |= {
+        "money": formats.money,
+        "day": formats.day,
+        "moment": formats.moment,
+        "span": formats.span,
+        "size": formats.size,
+        "counted": formats.counted,
+    }
     environment.globals["font"] = FONT
     return environment

@@ -46,6 +46,7 @@ def dev(
     qstash_port: Annotated[int, typer.Option(help="Where QStash listens.")] = Ports.qstash,
     functions_port: Annotated[int, typer.Option(help="Where the functions listen.")] = Ports.functions,
     mailbox_port: Annotated[int, typer.Option(help="Where the mailbox listens.")] = Ports.mailbox,
+    s3_port: Annotated[int, typer.Option(help="Where S3 listens.")] = Ports.s3,
     time_scale: Annotated[float, typer.Option(min=0.001, help="Backoff, delays and cron run so much faster.")] = 1.0,
     reload: Annotated[bool, typer.Option(help="Start functions afresh when a file changes.")] = True,
     remote: Annotated[
@@ -64,14 +65,14 @@ def dev(
     with (FOLDER / LOG).open("a", buffering=1) as log, _until_told_to_stop():
         desk = Desk(
             FOLDER.absolute(),  # for parts that run in another folder
-            ports=Ports(qstash=qstash_port, functions=functions_port, mailbox=mailbox_port),
+            ports=Ports(qstash=qstash_port, functions=functions_port, mailbox=mailbox_port, s3=s3_port),
             given=_given(),
             time_scale=time_scale,
             reload=reload,
             log=lambda part, line: print(f"{part}: {line}", file=log),
         )
         with ExitStack() as running:
-            with console.status("Starting Postgres, QStash, functions, mailbox …"):
+            with console.status("Starting Postgres, QStash, S3, functions, mailbox …"):
                 running.enter_context(desk)
                 os.environ.update(desk.environment)
                 declare_schedules()
@@ -140,6 +141,8 @@ def _addresses(desk: Desk) -> Table:
     made.add_row("[dim]QStash[/]", environment["QSTASH_URL"])
     if desk.mailbox is not None:
         made.add_row("[dim]mailbox[/]", desk.mailbox.url)
+    if desk.s3 is not None:
+        made.add_row("[dim]S3[/]", f"{desk.s3.url}/{environment['JOBS_BUCKET']}")
     made.add_row("[dim]Postgres[/]", environment["DATABASE_URL"] if desk.postgres else "as DATABASE_URL says")
     made.add_row("[dim]logs[/]", str(FOLDER / LOG))
     made.add_row("[dim]try[/]", 'jobs enqueue probe \'{"mode": "fail-once"}\'   in another terminal; Ctrl-C stops')
@@ -250,7 +253,7 @@ def demo(
     with log_path.open("w", buffering=1) as log:
         desk = Desk(
             folder,
-            ports=Ports(0, 0, 0),
+            ports=Ports(0, 0, 0, 0),
             time_scale=time_scale,
             log=lambda part, line: print(f"{part}: {line}", file=log),
         )

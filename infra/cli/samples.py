@@ -7,9 +7,11 @@ from decimal import Decimal
 
 from qstash_jobs.jobs.send_email import (
     EmailChangeData,
+    ExportReadyData,
     PasswordChangedData,
     PasswordResetData,
     PaymentFailedData,
+    ReportReadyData,
     SubscriptionCreatedData,
     TeamInvitationData,
     WelcomeData,
@@ -49,6 +51,20 @@ MAILS = (
         currency="EUR",
         update_payment_url="https://app.example.com/billing",
         retry_date=date(2026, 4, 17),
+    ).addressed(_ADA),
+    ExportReadyData(
+        dataset_name="activity logs",
+        format="CSV",
+        rows=12_345,
+        size=1_834_000,
+        download_url="https://download.example.com/eyJhbGciOiJIUzI1NiJ9.3f9a",
+        expires_at=datetime(2026, 3, 21, 9, 26, tzinfo=UTC),
+    ).addressed(_ADA),
+    ReportReadyData(
+        report_name="Billing",
+        period="1 to 31 March 2026",
+        download_url="https://download.example.com/eyJhbGciOiJIUzI1NiJ9.81c2",
+        expires_at=datetime(2026, 4, 8, 6, 0, tzinfo=UTC),
     ).addressed(_ADA),
 )
 """All of them to made-up people."""

@@ -47,6 +47,17 @@ GROUPS = (
         ),
     ),
     Group(
+        "Files",
+        "What export-data, generate-report, cleanup-old-data and download need, and send-email for attachments.",
+        ("JOBS_BUCKET", "JOBS_LINK_KEY", "JOBS_LINK_LIFE"),
+    ),
+    Group(
+        "Webhooks",
+        "What webhook-ingress needs, one for each provider that sends you events, and process-webhook for events that "
+        "were enqueued unverified.",
+        ("STRIPE_WEBHOOK_SECRET", "RESEND_WEBHOOK_SECRET", "CUSTOM_WEBHOOK_SECRETS"),
+    ),
+    Group(
         "Notifications",
         "Who is told when a job has failed for good. Without them it is told in the log and as a metric.",
         ("JOBS_NOTIFY_EMAIL", "JOBS_NOTIFY_TOPIC"),

@@ -1,4 +1,4 @@
-"""Everything that jobs need, on one machine: Postgres, QStash, the functions' URLs, a mailbox, the relay.
+"""Everything that jobs need, on one machine: Postgres, QStash, the functions' URLs, a mailbox, S3, the relay.
 
 Each part can be another one: a `DATABASE_URL` or a `QSTASH_URL` in the environment takes its place.
 """
@@ -19,6 +19,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -37,6 +38,8 @@ ROOT = Path(__file__).parents[2]
 START_SECONDS = 30.0
 RELAY_INTERVAL_SECONDS = 1.0
 DUPLICATE_TABLE = "42P07"
+BUCKET = "jobs-desk"
+DEVELOPMENT_LINK_KEY = "a-key-for-a-desk-and-for-nothing-else"
 
 
 class DeskFailed(RuntimeError):
@@ -50,6 +53,7 @@ class Ports:
     qstash: int = 8080
     functions: int = 9000
     mailbox: int = 8025
+    s3: int = 9025
 
 
 Log = Callable[[str, str], None]
@@ -86,6 +90,7 @@ class Desk:
         self.gateway: Gateway | None = None
         self.qstash: Service | None = None
         self.mailbox: Service | None = None
+        self.s3: Service | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -107,6 +112,7 @@ class Desk:
         self._start_postgres()
         self._start_qstash()
         self._start_mailbox()
+        self._start_s3()
         self._start_functions()
         state = self._folder / "desk.json"
         state.write_text(json.dumps(self.environment, indent=2))
@@ -165,6 +171,18 @@ class Desk:
             "mailbox", "infra.local.mailbox", self._ports.mailbox, ["--folder", str(self._folder / "mailbox")], "/"
         )
         self.environment |= {"RESEND_API_URL": self.mailbox.url, "RESEND_API_KEY": "re_desk"}
+
+    def _start_s3(self) -> None:
+        self.environment.setdefault("JOBS_LINK_KEY", DEVELOPMENT_LINK_KEY)
+        if "JOBS_BUCKET" in self.environment:
+            return
+        self.s3 = self._service("s3", "infra.local.s3", self._ports.s3, ["--bucket", BUCKET], f"/{BUCKET}")
+        self.environment |= {
+            "JOBS_BUCKET": BUCKET,
+            "AWS_ENDPOINT_URL_S3": self.s3.url,
+            "AWS_ACCESS_KEY_ID": "desk",
+            "AWS_SECRET_ACCESS_KEY": "desk",
+        }
 
     def _start_functions(self) -> None:
         port = self._ports.functions or _free_port()
@@ -357,7 +375,7 @@ def _answers(url: str) -> bool:
             return True
     except urllib.error.HTTPError as error:
         error.close()
-        return True
+        return error.code != HTTPStatus.NOT_FOUND
     except OSError:
         return False
 

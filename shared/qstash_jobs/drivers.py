@@ -7,7 +7,8 @@ import functools
 import math
 import socket
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 from qstash_jobs.dsn import Dsn
@@ -25,6 +26,9 @@ class Driver(Protocol):
 
     def run(self, connection: Any, sql: str) -> list[Row]:
         """Run one message; the rows of all its statements, in order."""
+
+    def copy_out(self, connection: Any, sql: str, write: Callable[[bytes], object]) -> None:
+        """Run a `COPY … TO STDOUT` and hand what comes to `write`, in pieces that end where rows end."""
 
     def set_timeout(self, connection: Any, seconds: float) -> None:
         """How long to wait for each answer."""
@@ -51,6 +55,9 @@ class Pg8000:
         cursor = connection.cursor()
         cursor.execute(sql)
         return list(cursor.fetchall()) if cursor.description else []
+
+    def copy_out(self, connection: Any, sql: str, write: Callable[[bytes], object]) -> None:
+        connection.cursor().execute(sql, stream=SimpleNamespace(write=write))
 
     def set_timeout(self, connection: Any, seconds: float) -> None:
         connection._usock.settimeout(seconds)
@@ -128,6 +135,11 @@ class Psycopg:
                 rows += cursor.fetchall()
             if not cursor.nextset():
                 return rows
+
+    def copy_out(self, connection: Any, sql: str, write: Callable[[bytes], object]) -> None:
+        with connection.cursor() as cursor, cursor.copy(sql) as copy:
+            for piece in copy:
+                write(bytes(piece))
 
     def set_timeout(self, connection: Any, seconds: float) -> None:
         connection.timeout_seconds = seconds

@@ -17,9 +17,11 @@ from uuid import UUID
 from qstash_jobs.jobs.send_email import (
     EmailChangeData,
     EmailData,
+    ExportReadyData,
     PasswordChangedData,
     PasswordResetData,
     PaymentFailedData,
+    ReportReadyData,
     SubscriptionCreatedData,
     TeamInvitationData,
     WelcomeData,
@@ -148,6 +150,43 @@ def payment_failed(
         retry_date=retry_date,
         plan_name=plan_name,
     )
+    return _enqueue(to, data, options)
+
+
+def export_ready(
+    *,
+    to: str,
+    dataset_name: str,
+    format: str,  # noqa: A002  # the wire's name
+    rows: int,
+    size: int,
+    download_url: str,
+    expires_at: datetime,
+    **options: Unpack[EnqueueOptions],
+) -> UUID:
+    """Tell someone where their export is; `size` is in bytes."""
+    data = ExportReadyData(
+        dataset_name=dataset_name,
+        format=format,
+        rows=rows,
+        size=size,
+        download_url=download_url,
+        expires_at=expires_at,
+    )
+    return _enqueue(to, data, options)
+
+
+def report_ready(
+    *,
+    to: str,
+    report_name: str,
+    period: str,
+    download_url: str | None = None,
+    expires_at: datetime | None = None,
+    **options: Unpack[EnqueueOptions],
+) -> UUID:
+    """Tell someone where their report is."""
+    data = ReportReadyData(report_name=report_name, period=period, download_url=download_url, expires_at=expires_at)
     return _enqueue(to, data, options)
 
 

@@ -11,6 +11,8 @@ JobsError
 ├── DatabaseUnreachable      Postgres cannot be reached (nothing else is ever called so)
 ├── StatementRefused         Postgres was reached, and refused a statement
 ├── PublishFailed            QStash did not take a message
+├── FileMissing              the bucket has no file of this key
+├── LinkRejected             a link to a file that has ended, or that is not ours
 └── Steering                 raised by a handler to say how its attempt ends
     ├── Retry                try again, not before a given time
     ├── NonRetryable         never try again
@@ -95,6 +97,22 @@ class PublishFailed(JobsError):
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
         self.status = status
+
+
+class FileMissing(JobsError, LookupError):
+    """The bucket has no file of this key: it was never written, or it has been deleted since."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the bucket has no file {key!r}")
+        self.key = key
+
+
+class LinkRejected(JobsError):
+    """A link to a file that has ended (`expired`), or that this stage did not make."""
+
+    def __init__(self, *, expired: bool) -> None:
+        super().__init__("the link has ended" if expired else "the link is not one of ours")
+        self.expired = expired
 
 
 class Steering(JobsError):

@@ -45,7 +45,7 @@ def _dsn(value: SecretStr) -> SecretStr:
     return value
 
 
-def _job_urls(value: object) -> object:
+def _object(value: object) -> object:
     try:
         return json.loads(value) if isinstance(value, str) else value
     except (json.JSONDecodeError, RecursionError) as error:
@@ -57,6 +57,12 @@ def _seconds(value: object) -> object:
         return timedelta(seconds=float(value)) if isinstance(value, str) else value
     except (ValueError, OverflowError):
         raise ValueError(f"it is a number of seconds, not {value!r}") from None
+
+
+def _link_key(value: SecretStr) -> SecretStr:
+    if len(value.get_secret_value()) < 32:
+        raise ValueError("it must have 32 characters or more")
+    return value
 
 
 def _address(value: str) -> str:
@@ -95,6 +101,11 @@ LIMITS = {
 FAILURE_CALLBACK = "failure-callback"
 """The function that QStash tells of a message that it gave up; its address is set like those of the job types."""
 
+DOWNLOAD = "download"
+"""The function that the links to files lead to; its address is set likewise."""
+
+SecretName = Literal["QSTASH_TOKEN", "DATABASE_URL", "RESEND_API_KEY", "JOBS_BUCKET", "JOBS_LINK_KEY"]
+
 
 class Settings(BaseModel):
     """Everything that can be set."""
@@ -121,7 +132,7 @@ class Settings(BaseModel):
     """How long a statement may take, in seconds; the connection gives up a second later."""
     jobs_base_url: Url | None = Field(None, alias="JOBS_BASE_URL")
     """Where the functions answer, each at this address + `/<job-type>`; or set JOBS_URLS."""
-    jobs_urls: Annotated[dict[str, Url], Before(_job_urls)] = Field(default_factory=dict, alias="JOBS_URLS")
+    jobs_urls: Annotated[dict[str, Url], Before(_object)] = Field(default_factory=dict, alias="JOBS_URLS")
     """Where each function answers, as JSON: {"send-email": "https://….lambda-url.eu-central-1.on.aws/"}"""
     schedule_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,50}$")] = Field(
         "jobs", alias="JOBS_SCHEDULE_PREFIX"
@@ -139,6 +150,20 @@ class Settings(BaseModel):
     """How long a delivery may be overdue before `reconcile-jobs` asks QStash about its message, in seconds."""
     publication_delay: Seconds = Field(timedelta(seconds=30), alias="JOBS_PUBLICATION_DELAY")
     """The wait before a lost message is published again, in seconds; it doubles with each loss, up to an hour."""
+    jobs_bucket: str | None = Field(None, alias="JOBS_BUCKET", min_length=3, max_length=63)
+    """The S3 bucket that holds the files which jobs make."""
+    jobs_link_key: Annotated[SecretStr, AfterValidator(_link_key)] | None = Field(None, alias="JOBS_LINK_KEY")
+    """Signs the links to files: 32 characters or more that nobody can guess, e.g. of `openssl rand -hex 32`."""
+    link_life: Seconds = Field(timedelta(days=7), alias="JOBS_LINK_LIFE")
+    """How long a link to a file is good for, in seconds."""
+    stripe_webhook_secret: SecretStr | None = Field(None, alias="STRIPE_WEBHOOK_SECRET")
+    """Verifies Stripe's events: Stripe dashboard, Webhooks, the endpoint's signing secret (`whsec_…`)."""
+    resend_webhook_secret: SecretStr | None = Field(None, alias="RESEND_WEBHOOK_SECRET")
+    """Verifies Resend's events: Resend dashboard, Webhooks, the webhook's signing secret (`whsec_…`)."""
+    custom_webhook_secrets: Annotated[dict[str, SecretStr], Before(_object)] = Field(
+        default_factory=dict, alias="CUSTOM_WEBHOOK_SECRETS"
+    )
+    """Verify the events of senders of one's own, by their names, as JSON: {"crm": "whsec_…"}"""
     notify_email: Address | None = Field(None, alias="JOBS_NOTIFY_EMAIL")
     """Who is told by e-mail when a job has failed for good."""
     notify_topic: str | None = Field(None, alias="JOBS_NOTIFY_TOPIC")
@@ -176,12 +201,12 @@ class Settings(BaseModel):
         """What the QStash plan allows."""
         return LIMITS[self.qstash_plan]
 
-    def secret(self, name: Literal["QSTASH_TOKEN", "DATABASE_URL", "RESEND_API_KEY"]) -> str:
+    def secret(self, name: SecretName) -> str:
         """The value of a setting that the caller cannot do without. Raises `ConfigurationError`."""
-        value: SecretStr | None = getattr(self, name.lower())
+        value: SecretStr | str | None = getattr(self, name.lower())
         if value is None:
             raise ConfigurationError(_sentence(name, "it is not set"))
-        return value.get_secret_value()
+        return value if isinstance(value, str) else value.get_secret_value()
 
     @property
     def signing_keys(self) -> tuple[str, str]:

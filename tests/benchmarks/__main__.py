@@ -57,7 +57,7 @@ def main() -> None:
 @contextlib.contextmanager
 def _desk() -> Iterator[Desk]:
     folder = Path(tempfile.mkdtemp(prefix="jobs-bench-"))
-    desk = Desk(folder, ports=Ports(0, 0, 0), environments=2)
+    desk = Desk(folder, ports=Ports(0, 0, 0, 0), environments=2)
     try:
         with desk:
             yield desk

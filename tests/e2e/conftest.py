@@ -87,7 +87,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     lines: list[tuple[str, str]] = []
     desk = Desk(
         tmp_path_factory.mktemp("desk"),
-        ports=Ports(0, 0, 0),
+        ports=Ports(0, 0, 0, 0),
         time_scale=TIME_SCALE,
         log=lambda part, line: lines.append((part, line)),
         postgres_settings={"fsync": "off"},  # a crash of the server, not of the machine, must lose nothing

@@ -20,7 +20,7 @@ JOB_TYPES: dict[str, type[Job]] = {
 }
 FOLDERS = sorted(path.name for path in (ROOT / "functions").iterdir() if path.is_dir() and path.name[0] not in "_.")
 
-PLAIN = {"failure-callback"}
+PLAIN = {"download", "failure-callback"}
 """Functions that serve no job type."""
 
 TO_COME = {"process-webhook", "export-data", "generate-report", "cleanup-old-data"}

@@ -38,6 +38,8 @@ EmailTemplate = Literal[
     "teamInvitation",
     "subscriptionCreated",
     "paymentFailed",
+    "exportReady",
+    "reportReady",
 ]
 """The mails that there are."""
 
@@ -64,9 +66,9 @@ class EmailData(Payload):
 
     template: ClassVar[EmailTemplate]
 
-    def addressed(self, to: str) -> SendEmail:
+    def addressed(self, to: str, *attachments: Attachment) -> SendEmail:
         """The job that sends this mail to that address. Raises `pydantic.ValidationError`."""
-        return SendEmail(template=self.template, to=to, data=self)
+        return SendEmail(template=self.template, to=to, data=self, attachments=attachments)
 
 
 class WelcomeData(EmailData):
@@ -180,6 +182,49 @@ class PaymentFailedData(EmailData):
     """What it pays for."""
 
 
+class ExportReadyData(EmailData):
+    """An export has been written: a link to its file."""
+
+    template = "exportReady"
+
+    dataset_name: Line
+    """What was exported, e.g. `activity logs`."""
+    format: Line
+    """The file's format, e.g. `CSV`."""
+    rows: Annotated[int, Field(ge=0)]
+    """How many rows it has."""
+    size: Annotated[int, Field(ge=0)]
+    """How large it is, in bytes."""
+    download_url: Link
+    """Where it is."""
+    expires_at: AwareDatetime
+    """Until when the link is good, with a time zone."""
+
+
+class ReportReadyData(EmailData):
+    """A report has been made: it is attached, or there is a link to it."""
+
+    template = "reportReady"
+
+    report_name: Line
+    """What it reports on, e.g. `Billing`."""
+    period: Line
+    """Over which period, e.g. `1 to 31 March 2026`."""
+    download_url: Link | None = None
+    """Where it is, when it is not attached."""
+    expires_at: AwareDatetime | None = None
+    """Until when the link is good, with a time zone."""
+
+
+class Attachment(Payload):
+    """A file of the bucket that goes with a mail."""
+
+    key: Annotated[str, Field(pattern=r"^(exports|reports)/[!-~]+$", max_length=1000)]
+    """Its key in the bucket."""
+    filename: Line
+    """What it is called in the mail."""
+
+
 class _Tagged(dict[str, Any]):
     """Variables that know their template, which stands beside them on the wire and not within."""
 
@@ -199,7 +244,9 @@ AnyEmailData = Annotated[
     | Annotated[EmailChangeData, Tag("emailChange")]
     | Annotated[TeamInvitationData, Tag("teamInvitation")]
     | Annotated[SubscriptionCreatedData, Tag("subscriptionCreated")]
-    | Annotated[PaymentFailedData, Tag("paymentFailed")],
+    | Annotated[PaymentFailedData, Tag("paymentFailed")]
+    | Annotated[ExportReadyData, Tag("exportReady")]
+    | Annotated[ReportReadyData, Tag("reportReady")],
     Discriminator(
         _template,
         custom_error_type="email_data",
@@ -218,6 +265,7 @@ class SendEmail(Job):
         rate=Rate(limit=5),  # what Resend allows a team by default; beyond it, refusals would use up the attempts
         sensitive=True,
         secrets=("RESEND_API_KEY",),
+        grants=("s3:read",),
     )
 
     model_config = ConfigDict(hide_input_in_errors=True)
@@ -228,6 +276,8 @@ class SendEmail(Job):
     """Who gets it."""
     data: AnyEmailData
     """What it says: the variables of its template."""
+    attachments: Annotated[tuple[Attachment, ...], Field(max_length=5)] = ()
+    """Files that go with it."""
 
     @field_validator("data", mode="before")
     @classmethod

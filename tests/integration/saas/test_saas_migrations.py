@@ -229,7 +229,7 @@ def test_a_desk_on_a_given_database_makes_the_record_s_tables_alone(
     if started_with != "nothing":
         with empty.begin() as connection:
             migrate(connection, "saas_0001")
-    with Desk(tmp_path / "desk", ports=Ports(0, 0, 0), given={"DATABASE_URL": empty_database_url}):
+    with Desk(tmp_path / "desk", ports=Ports(0, 0, 0, 0), given={"DATABASE_URL": empty_database_url}):
         pass
     with empty.connect() as connection:
         assert tables(connection) == expected
@@ -238,7 +238,7 @@ def test_a_desk_on_a_given_database_makes_the_record_s_tables_alone(
 def test_the_desk_s_own_database_has_the_starters_tables_unless_an_app_has_its_own_there(tmp_path: Path) -> None:
     """It says so in its log, and starts either way."""
     said: list[str] = []
-    desk = Desk(tmp_path / "desk", ports=Ports(0, 0, 0), log=lambda part, line: said.append(f"{part}: {line}"))
+    desk = Desk(tmp_path / "desk", ports=Ports(0, 0, 0, 0), log=lambda part, line: said.append(f"{part}: {line}"))
     try:
         with desk:
             assert desk.postgres is not None

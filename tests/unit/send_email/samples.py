@@ -10,9 +10,11 @@ from qstash_jobs.jobs.send_email import (
     EmailChangeData,
     EmailData,
     EmailTemplate,
+    ExportReadyData,
     PasswordChangedData,
     PasswordResetData,
     PaymentFailedData,
+    ReportReadyData,
     SubscriptionCreatedData,
     TeamInvitationData,
     WelcomeData,
@@ -56,6 +58,20 @@ SAMPLES: dict[EmailTemplate, EmailData] = {
             update_payment_url=LINK,
             retry_date=date(2026, 3, 6),
             plan_name="Team",
+        ),
+        ExportReadyData(
+            dataset_name="activity logs",
+            format="CSV",
+            rows=12_345,
+            size=1_834_000,
+            download_url=LINK,
+            expires_at=datetime(2026, 3, 10, tzinfo=UTC),
+        ),
+        ReportReadyData(
+            report_name="Billing",
+            period="1 to 31 March 2026",
+            download_url=LINK,
+            expires_at=datetime(2026, 3, 10, tzinfo=UTC),
         ),
     )
 }

@@ -60,12 +60,12 @@ def test_the_registry_knows_it() -> None:
 
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_wire_round_trip(template: EmailTemplate) -> None:
-    """What is stored is template, address and camelCase variables, and reads back as the same job."""
+    """What is stored is template, address, attachments and camelCase variables, and reads back as the same job."""
     job = SAMPLES[template].addressed(ADDRESS)
 
     stored = json.loads(json.dumps(job.wire()))
 
-    assert {"template", "to", "data"} == set(stored)
+    assert {"template", "to", "data", "attachments"} == set(stored)
     assert template == stored["template"]
     assert not any("_" in name for name in stored["data"])
     assert job == SendEmail.arrive(stored)

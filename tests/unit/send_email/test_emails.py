@@ -22,6 +22,8 @@ HELPERS: dict[EmailTemplate, Callable[..., UUID]] = {
     "teamInvitation": emails.team_invitation,
     "subscriptionCreated": emails.subscription_created,
     "paymentFailed": emails.payment_failed,
+    "exportReady": emails.export_ready,
+    "reportReady": emails.report_ready,
 }
 
 

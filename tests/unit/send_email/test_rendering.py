@@ -30,6 +30,8 @@ SAYS: dict[EmailTemplate, list[str]] = {
     "teamInvitation": ["Charles", "Analytical Engines", LINK, "Admin", "10 March 2026, 00:00 UTC"],
     "subscriptionCreated": ["Ada", "Team", "€1,290.00 per year", "3 March 2027", LINK],
     "paymentFailed": ["Ada", "Team", "CHF\N{NO-BREAK SPACE}29.00", "6 March 2026", LINK],
+    "exportReady": ["activity logs", "CSV, 1.8 MB", "12,345 rows", "10 March 2026, 00:00 UTC", LINK],
+    "reportReady": ["Billing", "1 to 31 March 2026", "10 March 2026, 00:00 UTC", LINK],
 }
 
 

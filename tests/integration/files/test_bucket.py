@@ -1,0 +1,100 @@
+"""Files that jobs make lie in the bucket under their keys, and arrive at whoever downloads them as they were."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+
+from qstash_jobs.bucket import EXPORTS, KEPT, SMALLEST_PART, TEMPORARY, Bucket, FileType
+from qstash_jobs.errors import FileMissing
+
+CSV = FileType(content_type="text/csv; charset=utf-8", filename="users.csv")
+
+
+def test_a_file_arrives_as_it_was_written(bucket: Bucket) -> None:
+    """Whoever has its address downloads the same bytes, as a file of the name that was given."""
+    bucket.put("exports/a.csv", b"id\r\n1\r\n", CSV)
+
+    got = httpx.get(bucket.address("exports/a.csv", timedelta(minutes=1)))
+
+    assert got.content == b"id\r\n1\r\n"
+    assert got.headers["content-type"] == "text/csv; charset=utf-8"
+    assert got.headers["content-disposition"].startswith('attachment; filename="users.csv"')
+
+
+def test_a_name_in_another_script_survives(bucket: Bucket) -> None:
+    """A file may be called anything: what cannot be said in ASCII is said as RFC 6266 has it."""
+    bucket.put("exports/a.csv", b"x", FileType(content_type="text/csv", filename='Zürich "2026"\r\nX: y.csv'))
+
+    said = httpx.get(bucket.address("exports/a.csv", timedelta(minutes=1))).headers["content-disposition"]
+
+    assert "filename*=UTF-8''Z%C3%BCrich%20%222026%22%0D%0AX%3A%20y.csv" in said
+
+
+def test_a_file_in_parts_is_seen_once_it_is_complete(bucket: Bucket) -> None:
+    """Nothing is there before the last part, and then all of it; writing a part again replaces it."""
+    upload = bucket.begin("exports/b.csv", CSV)
+    bucket.put_part("exports/b.csv", upload, 1, b"x" * SMALLEST_PART)
+    tags = [
+        bucket.put_part("exports/b.csv", upload, 1, b"a" * SMALLEST_PART),
+        bucket.put_part("exports/b.csv", upload, 2, b"b"),
+    ]
+    with pytest.raises(FileMissing):
+        bucket.look("exports/b.csv")
+
+    bucket.complete("exports/b.csv", upload, tags)
+
+    assert bucket.look("exports/b.csv").size == SMALLEST_PART + 1
+    assert bucket.read("exports/b.csv") == b"a" * SMALLEST_PART + b"b"
+
+
+def test_an_upload_can_be_given_up_twice(bucket: Bucket) -> None:
+    """Giving up what is given up already is no error: a retry may do so."""
+    upload = bucket.begin("exports/b.csv", CSV)
+
+    bucket.abort("exports/b.csv", upload)
+    bucket.abort("exports/b.csv", upload)
+
+    assert not bucket.client.list_multipart_uploads(Bucket=bucket.name).get("Uploads")
+
+
+def test_a_large_file_is_put_from_a_stream(bucket: Bucket) -> None:
+    """What is too large to hold in memory is written from a file."""
+    bucket.put("exports/c.csv", io.BytesIO(b"y" * (3 * SMALLEST_PART)), CSV)
+
+    assert bucket.look("exports/c.csv").size == 3 * SMALLEST_PART
+
+
+def test_all_files_are_listed_and_deleted_page_by_page(bucket: Bucket) -> None:
+    """More files than S3 lists or deletes at once are all found, below the prefix only, and all deleted."""
+    kind = FileType(content_type="text/plain", filename="x.txt")
+    for number in range(1003):
+        bucket.put(f"{TEMPORARY}{number:04}", b"", kind)
+    bucket.put(f"{EXPORTS}kept", b"", kind)
+
+    pages = list(bucket.pages(TEMPORARY))
+    bucket.delete([one.key for page in pages for one in page])
+    bucket.delete([f"{TEMPORARY}0000"])
+
+    assert [len(page) for page in pages] == [1000, 3]
+    assert pages[0][0].modified_at > datetime.now(UTC) - timedelta(minutes=5)
+    assert [one.key for page in bucket.pages("") for one in page] == [f"{EXPORTS}kept"]
+
+
+def test_a_missing_file_is_named(bucket: Bucket) -> None:
+    """Asking for what is not there says which key it was."""
+    with pytest.raises(FileMissing, match="exports/none"):
+        bucket.read("exports/none")
+
+
+def test_files_are_encrypted_and_end(bucket: Bucket) -> None:
+    """The bucket encrypts what it holds, and deletes below each prefix what has been kept long enough."""
+    bucket.put("exports/a.csv", b"id", CSV)
+
+    rules = bucket.client.get_bucket_lifecycle_configuration(Bucket=bucket.name)["Rules"]
+
+    assert bucket.client.head_object(Bucket=bucket.name, Key="exports/a.csv")["ServerSideEncryption"] == "AES256"
+    assert {r["Filter"]["Prefix"]: timedelta(days=r["Expiration"]["Days"]) for r in rules} == KEPT
