@@ -81,7 +81,10 @@ class Bucket:
         if isinstance(content, bytes):
             self.client.put_object(Bucket=self.name, Key=key, Body=content, **kind.headers)
         else:
-            self.client.upload_fileobj(content, self.name, key, ExtraArgs=kind.headers)
+            from boto3.s3.transfer import TransferConfig
+
+            few = TransferConfig(max_concurrency=2)  # each holds a part in memory
+            self.client.upload_fileobj(content, self.name, key, ExtraArgs=kind.headers, Config=few)
 
     def begin(self, key: str, kind: FileType) -> str:
         """Begin an upload in parts; its id. Nothing is seen of it before it is completed."""
@@ -100,12 +103,13 @@ class Bucket:
             Bucket=self.name, Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts}
         )
 
-    def abort(self, key: str, upload_id: str) -> None:
-        """Give an upload up. One that is not there any more is given up already."""
+    def has_upload(self, key: str, upload_id: str) -> bool:
+        """Whether an upload can be gone on with: it was neither completed nor cleared away."""
         try:
-            self.client.abort_multipart_upload(Bucket=self.name, Key=key, UploadId=upload_id)
+            self.client.list_parts(Bucket=self.name, Key=key, UploadId=upload_id, MaxParts=1)
         except self.client.exceptions.NoSuchUpload:
-            return
+            return False
+        return True
 
     def look(self, key: str) -> Object:
         """What there is. Raises `FileMissing`."""

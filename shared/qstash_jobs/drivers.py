@@ -27,8 +27,8 @@ class Driver(Protocol):
     def run(self, connection: Any, sql: str) -> list[Row]:
         """Run one message; the rows of all its statements, in order."""
 
-    def copy_out(self, connection: Any, sql: str, write: Callable[[bytes], object]) -> None:
-        """Run a `COPY … TO STDOUT` and hand what comes to `write`, in pieces that end where rows end."""
+    def copy_out(self, connection: Any, sql: str, write: Callable[[bytes], object]) -> int:
+        """Run a `COPY … TO STDOUT` and hand what comes to `write`; the number of rows."""
 
     def set_timeout(self, connection: Any, seconds: float) -> None:
         """How long to wait for each answer."""
@@ -56,8 +56,10 @@ class Pg8000:
         cursor.execute(sql)
         return list(cursor.fetchall()) if cursor.description else []
 
-    def copy_out(self, connection: Any, sql: str, write: Callable[[bytes], object]) -> None:
-        connection.cursor().execute(sql, stream=SimpleNamespace(write=write))
+    def copy_out(self, connection: Any, sql: str, write: Callable[[bytes], object]) -> int:
+        cursor = connection.cursor()
+        cursor.execute(sql, stream=SimpleNamespace(write=write))
+        return int(cursor.rowcount)
 
     def set_timeout(self, connection: Any, seconds: float) -> None:
         connection._usock.settimeout(seconds)
@@ -136,10 +138,12 @@ class Psycopg:
             if not cursor.nextset():
                 return rows
 
-    def copy_out(self, connection: Any, sql: str, write: Callable[[bytes], object]) -> None:
-        with connection.cursor() as cursor, cursor.copy(sql) as copy:
-            for piece in copy:
-                write(bytes(piece))
+    def copy_out(self, connection: Any, sql: str, write: Callable[[bytes], object]) -> int:
+        with connection.cursor() as cursor:
+            with cursor.copy(sql) as copy:
+                for piece in copy:
+                    write(bytes(piece))
+            return int(cursor.rowcount)
 
     def set_timeout(self, connection: Any, seconds: float) -> None:
         connection.timeout_seconds = seconds

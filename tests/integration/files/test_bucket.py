@@ -51,16 +51,6 @@ def test_a_file_in_parts_is_seen_once_it_is_complete(bucket: Bucket) -> None:
     assert bucket.read("exports/b.csv") == b"a" * SMALLEST_PART + b"b"
 
 
-def test_an_upload_can_be_given_up_twice(bucket: Bucket) -> None:
-    """Giving up what is given up already is no error: a retry may do so."""
-    upload = bucket.begin("exports/b.csv", CSV)
-
-    bucket.abort("exports/b.csv", upload)
-    bucket.abort("exports/b.csv", upload)
-
-    assert not bucket.client.list_multipart_uploads(Bucket=bucket.name).get("Uploads")
-
-
 def test_a_large_file_is_put_from_a_stream(bucket: Bucket) -> None:
     """What is too large to hold in memory is written from a file."""
     bucket.put("exports/c.csv", io.BytesIO(b"y" * (3 * SMALLEST_PART)), CSV)

@@ -17,7 +17,7 @@ from sqlalchemy import text as sql_text
 from sqlalchemy.exc import DBAPIError
 
 from infra.local.postgres import EmbeddedPostgres
-from qstash_jobs.database import Database
+from qstash_jobs.database import Database, copy_out
 from qstash_jobs.deadline import deadline
 from qstash_jobs.drivers import _pg8000_connection
 from qstash_jobs.errors import ConfigurationError, DatabaseUnreachable, JobTimeout, StatementRefused
@@ -570,3 +570,15 @@ def test_a_fork_does_not_share_connections(driver: str, clean_url: str) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_query_is_streamed_as_postgres_writes_it(connect: Connect) -> None:
+    """Whatever the driver, `copy_out` hands over the bytes of a COPY, and says how many rows they were."""
+    pieces: list[bytes] = []
+
+    with connect().transaction() as connection:
+        rows = copy_out(connection, "SELECT i, 'ä,\"b\"' FROM generate_series(1, 3) AS i", "FORMAT csv", pieces.append)
+        again = connection.execute(sql_text("SELECT 1")).scalar_one()
+
+    assert (b"".join(pieces).decode(), rows) == ('1,"ä,""b"""\n2,"ä,""b"""\n3,"ä,""b"""\n', 3)
+    assert again == 1
