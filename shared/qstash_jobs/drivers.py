@@ -17,6 +17,10 @@ Row = Sequence[Any]
 
 CONNECTION_FAILURE = "08006"
 
+_COPY_DATA = b"d"
+"""Begins a message of a COPY; its length follows in four bytes, which count.
+Source: https://www.postgresql.org/docs/current/protocol-message-formats.html"""
+
 
 class Driver(Protocol):
     """What differs between drivers."""
@@ -57,9 +61,10 @@ class Pg8000:
         return list(cursor.fetchall()) if cursor.description else []
 
     def copy_out(self, connection: Any, sql: str, write: Callable[[bytes], object]) -> int:
-        cursor = connection.cursor()
-        cursor.execute(sql, stream=SimpleNamespace(write=write))
-        return int(cursor.rowcount)
+        # A cursor would look for parameters in the query, and take a `%` for one.
+        if not (connection.autocommit or connection._in_transaction):
+            connection.execute_simple("BEGIN")
+        return int(connection.execute_unnamed(sql, stream=SimpleNamespace(write=write)).row_count)
 
     def set_timeout(self, connection: Any, seconds: float) -> None:
         connection._usock.settimeout(seconds)
@@ -96,7 +101,8 @@ def _pg8000_connection() -> Any:
     import pg8000.dbapi
 
     class Connection(pg8000.dbapi.Connection):  # type: ignore[misc]
-        _usock = _sock = None
+        _usock: Any = None
+        _sock: Any = None
 
         def __init__(self, *, sock: socket.socket, **options: Any) -> None:
             try:
@@ -105,6 +111,19 @@ def _pg8000_connection() -> Any:
                 self.close()
                 sock.close()  # which pg8000 may not have come to call its own
                 raise
+
+        def handle_COPY_DATA(self, data: bytes, context: Any) -> None:  # noqa: N802  # pg8000's name
+            """Take all rows that have arrived at once: each is a message of its own, and to read these one by one takes
+            longer than Postgres takes to write them."""
+            pieces, arrived, at = [data], self._sock.peek(), 0
+            while arrived[at : at + 1] == _COPY_DATA:
+                end = at + 1 + int.from_bytes(arrived[at + 1 : at + 5])
+                if end > len(arrived) or len(arrived) < at + 5:
+                    break
+                pieces.append(arrived[at + 5 : end])
+                at = end
+            self._sock.read(at)
+            context.stream_write(b"".join(pieces))
 
         def close(self) -> None:
             stream = self._sock  # which pg8000's own close leaves open until it is garbage

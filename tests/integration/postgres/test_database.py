@@ -577,8 +577,22 @@ def test_a_query_is_streamed_as_postgres_writes_it(connect: Connect) -> None:
     pieces: list[bytes] = []
 
     with connect().transaction() as connection:
-        rows = copy_out(connection, "SELECT i, 'ä,\"b\"' FROM generate_series(1, 3) AS i", "FORMAT csv", pieces.append)
+        rows = copy_out(
+            connection, "SELECT i, 'ä,\"b\" %s' FROM generate_series(1, 3) AS i", "FORMAT csv", pieces.append
+        )
         again = connection.execute(sql_text("SELECT 1")).scalar_one()
 
-    assert (b"".join(pieces).decode(), rows) == ('1,"ä,""b"""\n2,"ä,""b"""\n3,"ä,""b"""\n', 3)
+    assert (b"".join(pieces).decode(), rows) == ('1,"ä,""b"" %s"\n2,"ä,""b"" %s"\n3,"ä,""b"" %s"\n', 3)
     assert again == 1
+
+
+def test_rows_of_every_length_are_streamed_whole(connect: Connect) -> None:
+    """Short ones that arrive many at once, and long ones that arrive in pieces; also over several reads of the buffer."""
+    query = "SELECT repeat('x', (i * i % 20000)::int) FROM generate_series(0, 2000::bigint) AS i"
+    pieces: list[bytes] = []
+
+    with connect().transaction() as connection:
+        rows = copy_out(connection, query, "FORMAT text", pieces.append)
+
+    expected = b"".join(b"x" * (i**2 % 20000) + b"\n" for i in range(2001))
+    assert (rows, b"".join(pieces) == expected) == (2001, True)
