@@ -65,6 +65,7 @@ def export(payload: ExportData, run: Run) -> Done | Continue:
         download_url=link.url,
         expires_at=link.expires_at,
     )
+    run.progress(1.0, f"{written.rows:,} rows, written")
     run.logger.info("Export written", extra={"rows": written.rows, "bytes": written.size, "format": payload.format})
     result: JsonValue = {
         "key": key,
