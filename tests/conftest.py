@@ -129,7 +129,7 @@ def s3_url() -> Iterator[str]:
 
 
 @pytest.fixture
-def bucket(s3_url: str, environment: pytest.MonkeyPatch) -> Iterator[Bucket]:
+def bucket(s3_url: str, environment: pytest.MonkeyPatch) -> Bucket:
     """A bucket of this test alone, as the package uses it, and a key for links to its files."""
     name = f"test-{next(_names)}"
     for variable, value in {
@@ -142,11 +142,8 @@ def bucket(s3_url: str, environment: pytest.MonkeyPatch) -> Iterator[Bucket]:
     }.items():
         environment.setenv(variable, value)
     make_bucket(s3_url, name)
-    bucket_module.bucket.cache_clear()
-    settings.cache_clear()
-    yield bucket_module.bucket()
-    bucket_module.bucket().client.close()
-    bucket_module.bucket.cache_clear()
+    forget()
+    return bucket_module.bucket()
 
 
 def forget() -> None:
@@ -156,7 +153,9 @@ def forget() -> None:
         database_module.database().close()
     if relay.qstash.cache_info().currsize:
         relay.qstash().close()
-    for cached in (settings, database_module.database, relay.qstash):
+    if bucket_module.bucket.cache_info().currsize:
+        bucket_module.bucket().client.close()
+    for cached in (settings, database_module.database, relay.qstash, bucket_module.bucket):
         cached.cache_clear()
 
 

@@ -38,7 +38,7 @@ class Check:
 
 
 def doctor() -> None:
-    """Check settings, database, QStash, signing keys and the functions' URLs, and say what to mend.
+    """Check settings, database, QStash, signing keys, the functions' URLs and the bucket, and say what to mend.
 
     [dim]jobs doctor[/]
     """
@@ -50,6 +50,7 @@ def doctor() -> None:
         Check("QStash", _qstash),
         Check("signing keys", _keys, after="QStash"),
         Check("functions", _functions),
+        Check("files", _files),
         Check("queue", _queue, after="tables"),
     ]
     sick: set[str] = set()
@@ -150,10 +151,12 @@ def _keys() -> Finding:
 def _functions() -> Finding:
     from infra.local.desk import ROOT
     from infra.local.gateway import discover
+    from qstash_jobs.job import registry
     from qstash_jobs.settings import FAILURE_CALLBACK, settings
 
     names = sorted({spec.name for spec in discover(ROOT / "functions")} | {FAILURE_CALLBACK})
-    silent = [name for name in names if not _refuses_unsigned(settings().url(name))]
+    signed = {job_type.options.name for job_type in registry} | {FAILURE_CALLBACK}
+    silent = [name for name in names if not _answers(settings().url(name), signed=name in signed)]
     if silent:
         return Finding(
             False,
@@ -162,15 +165,36 @@ def _functions() -> Finding:
     return Finding(True, f"{len(names)} answer, and refuse what is not signed")
 
 
-def _refuses_unsigned(url: str) -> bool:
+def _answers(url: str, *, signed: bool) -> bool:
+    """Whether a function refuses what it is to refuse: a delivery without a signature, or a method that it does not know.
+    Anything else that might answer in its place would do otherwise."""
+    method, refusal = ("POST", 401) if signed else ("DELETE", 405)
     try:
-        urllib.request.urlopen(urllib.request.Request(url, data=b"{}", method="POST"), timeout=10)  # noqa: S310
+        urllib.request.urlopen(urllib.request.Request(url, data=b"{}", method=method), timeout=10)  # noqa: S310
     except urllib.error.HTTPError as error:
         error.close()
-        return error.code == 401
+        return error.code == refusal
     except OSError:
         return False
     return False
+
+
+def _files() -> Finding:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from qstash_jobs.bucket import bucket
+    from qstash_jobs.settings import settings
+
+    if settings().jobs_bucket is None:
+        return Finding(True, "no bucket: exports and reports need JOBS_BUCKET and JOBS_LINK_KEY")
+    settings().secret("JOBS_LINK_KEY")
+    try:
+        bucket().client.head_bucket(Bucket=bucket().name)
+    except (BotoCoreError, ClientError) as error:
+        return Finding(
+            False, f"the bucket {bucket().name} does not answer ({error}): is JOBS_BUCKET right, and may we read it?"
+        )
+    return Finding(True, f"the bucket {bucket().name} answers")
 
 
 def _queue() -> Finding:

@@ -101,7 +101,7 @@ class Findings:
         return self.of[name][1]
 
 
-ALL = {"settings", "database", "tables", "QStash", "signing keys", "functions", "queue"}
+ALL = {"settings", "database", "tables", "QStash", "signing keys", "functions", "files", "queue"}
 
 
 def test_the_doctor_finds_the_desk_well(doctor: Doctor) -> None:
@@ -179,6 +179,14 @@ def test_qstash_is_away(doctor: Doctor) -> None:
     assert (found.code, found.names("✗")) == (1, {"QStash"})
     assert "http://127.0.0.1:9" in found.text("QStash")
     assert "is QSTASH_URL right?" in found.text("QStash")
+
+
+def test_the_bucket_is_missing(doctor: Doctor) -> None:
+    """It says which one, and what to look at; to have none is no illness."""
+    found = doctor(JOBS_BUCKET="no-such-bucket")
+    assert (found.code, found.names("✗")) == (1, {"files"})
+    assert "the bucket no-such-bucket does not answer" in found.text("files")
+    assert doctor(JOBS_BUCKET=None).names("✓") == ALL
 
 
 def test_the_signing_keys_are_of_another_account(doctor: Doctor) -> None:
