@@ -69,7 +69,9 @@ class Query:
         ordered = select(made, id_).where(*self._behind(after)).order_by(made, id_)
         last = connection.execute(ordered.offset(PAGE_ROWS - 1).limit(1)).one_or_none()
         end = None if last is None else Place(made=last[0], id=last[1])
-        conditions = self._behind(after) + ([] if end is None else [tuple_(made, id_) <= _literal(end)])
+        conditions = self._behind(after)
+        if end is not None:
+            conditions += [made <= end.made, tuple_(made, id_) <= _literal(end)]
         rows = select(*form.columns(self.dataset)).where(*conditions).order_by(made, id_)
         connection.execute(text("SET LOCAL TimeZone = 'UTC'"))
         return copy_out(connection, form.wrap(_sql(rows)), form.options(header=header), write), end
@@ -86,7 +88,9 @@ class Query:
     def _behind(self, after: Place | None) -> list[Condition]:
         if after is None:
             return self._conditions()
-        return [*self._conditions(), tuple_(self.dataset.made, self.dataset.id) > _literal(after)]
+        made, id_ = self.dataset.made, self.dataset.id
+        # The first says nothing new, and lets Postgres know how few rows a page has: of pairs it has no idea.
+        return [*self._conditions(), made >= after.made, tuple_(made, id_) > _literal(after)]
 
 
 @dataclass(frozen=True)

@@ -306,6 +306,27 @@ def test_an_export_for_somebody_who_is_gone_is_nobody_s(worker: Worker, bucket: 
     assert worker.ask("SELECT user_id, organization_id FROM files") == [(None, None)]
 
 
+def test_a_page_is_found_by_its_index(worker: Worker, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many rows there are beside it: an export of millions would read them all for each page otherwise."""
+    monkeypatch.setattr(pages, "PAGE_ROWS", 1_000)
+    people(worker, 30_000)
+    worker.ask("ANALYZE users")
+    asked: list[str] = []
+    copy = pages.copy_out
+
+    def noting(connection: Any, query: str, *rest: Any) -> int:
+        asked.append(query)
+        return copy(connection, query, *rest)
+
+    monkeypatch.setattr(pages, "copy_out", noting)
+    worker.run(ask())
+
+    plan = "\n".join(row[0] for row in worker.ask(f"EXPLAIN {asked[15]}".replace(":", "\\:")))
+    assert len(asked) == 31
+    assert "users_created" in plan
+    assert "Seq Scan" not in plan
+
+
 @pytest.fixture
 def plenty(worker: Worker) -> list[str]:
     """Rows that make parts: 40,000 of half a kilobyte, and their addresses in order."""
