@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
 
     Columns = ReadOnlyColumnCollection[str, Any]
 
-CHUNK = 5_000
+CHUNK = 2_000
 """Rows of a chunk: large enough that its commit costs little, small enough to be over in a fraction of a second."""
+
+REST = 1.0
+"""It rests for as many times as long as a chunk took, so that what it takes from the others has an end each time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +52,7 @@ class Rows:
         """Count the rows, or delete one chunk of them; true when there is nothing more to do."""
         from sqlalchemy import inspect
 
+        began = monotonic()
         table = self.table()
         with run.connection() as connection:
             if state.total is None:
@@ -66,7 +71,10 @@ class Rows:
                 state.add(name, count)
             state.deleted += counts[self.name]
             run.save(state.dump(), connection)
-        return counts[self.name] < self.chunk
+        if counts[self.name] < self.chunk:
+            return True
+        sleep(REST * (monotonic() - began))
+        return False
 
     def _count(self, connection: Connection, table: Table, cutoff: datetime) -> dict[str, int]:
         from sqlalchemy import func, select
