@@ -33,8 +33,7 @@ def clean_up(payload: CleanupOldData, run: Run) -> JsonValue | Continue:
         began = time.monotonic()
         if target.step(run, state, dry_run=payload.dry_run):
             state.finish(target.name)
-        counted = ", ".join(f"{name} {count:,}" for name, count in state.counts.items())
-        run.progress(state.fraction(len(targets)), counted or None)
+        run.progress(state.fraction(len(targets)), state.message(target.name))
         longest = max(longest, timedelta(seconds=time.monotonic() - began))
         if run.remaining < max(LEAST_TIME_LEFT, STEPS_LEFT * longest):
             return Continue(state.dump())

@@ -53,6 +53,11 @@ class State(BaseModel):
         part = min(1.0, self.deleted / self.total) if self.total else 0.0
         return min(1.0, (len(self.done) + part) / targets)
 
+    def message(self, target: str) -> str | None:
+        """What is done, with how much there is of the target in hand, where that is known."""
+        totals = {target: f" of {self.total:,}"} if self.total else {}
+        return ", ".join(f"{name} {count:,}{totals.get(name, '')}" for name, count in self.counts.items()) or None
+
     def dump(self) -> dict[str, Any]:
         """As a checkpoint."""
         return self.model_dump(mode="json")

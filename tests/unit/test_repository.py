@@ -7,10 +7,13 @@ import importlib
 import json
 import re
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from infra.local.qstash.cron import parse_cron
+from qstash_jobs.dispatch import zoned
 from qstash_jobs.job import Job, registry
 from qstash_jobs.schedules import SCHEDULES
 from tests.conftest import ROOT
@@ -91,6 +94,19 @@ def test_schedules_are_of_known_types_and_have_ids_of_their_own() -> None:
     """The same id twice would be one schedule."""
     assert {type(one.job) for one in SCHEDULES} <= set(JOB_TYPES.values())
     assert len({one.id for one in SCHEDULES}) == len(SCHEDULES)
+
+
+def test_the_declared_schedules_fit_into_the_free_plan() -> None:
+    """Ten schedules, and a thousand messages a day, of which most are left for jobs. Source of both:
+    https://upstash.com/pricing/qstash"""
+    sunday = datetime(2026, 11, 29, tzinfo=UTC).timestamp()
+    firings = 0
+    for one in SCHEDULES:
+        cron, moment = parse_cron(zoned(one.cron, one.timezone), now=sunday), sunday - 1
+        while (moment := cron.after(moment)) < sunday + 86_400:
+            firings += 1
+    assert len(SCHEDULES) <= 10
+    assert firings == 292
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

@@ -200,12 +200,15 @@ def test_near_its_deadline_it_leaves_the_rest_to_another_attempt(
     in_chunks_of(10, monkeypatch)
     job_id = create_test_job(OLD_SESSIONS)
 
-    outcomes, cutoffs = [], set()
+    outcomes, cutoffs, said = [], set(), []
     while not outcomes or outcomes[-1] == "continued":
         outcomes.append(worker.deliver(OLD_SESSIONS, job_id, remaining=timedelta(seconds=1)).outcome)
-        cutoffs.add(worker.row(job_id)["checkpoint"]["cutoff"])
+        cutoffs.add((row := worker.row(job_id))["checkpoint"]["cutoff"])
+        said.append((round(row["progress"]["fraction"], 2), row["progress"]["message"]))
 
     assert outcomes == ["continued"] * 5 + ["completed"]
+    assert said[:3] == [(0, "sessions 0 of 35"), (0.29, "sessions 10 of 35"), (0.57, "sessions 20 of 35")]
+    assert said[-1] == (1, "sessions 35")
     assert len(cutoffs) == 1
     assert counts(worker.row(job_id)) == {"sessions": 35}
 
