@@ -54,6 +54,7 @@ CLEANUPS: dict[str, tuple[Rows | Objects, ...]] = {
         Objects(
             prefix=TEMPORARY,
             rows=_saas("files"),
+            rows_name="files",
             only=lambda c, cutoff: (c.kind == "temporary") & (c.expires_at.is_(None) | (c.expires_at >= cutoff)),
         ),
         Rows(name="files", table=_saas("files"), time="expires_at", only=lambda c, _cutoff: c.kind == "temporary"),

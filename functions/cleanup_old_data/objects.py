@@ -33,6 +33,8 @@ class Objects:
     """The table with a row for each file, by its `s3_key`; None when no such table is described."""
     only: Callable[[Columns, datetime], ColumnElement[bool]]
     """Which of its rows go with their file, given its columns and the cutoff."""
+    rows_name: str
+    """What people call that table."""
     name: str = "objects"
 
     def step(self, run: Run, state: State, *, dry_run: bool) -> bool:
@@ -74,4 +76,4 @@ class Objects:
             count = connection.scalar(select(func.count()).select_from(table).where(*told)) or 0
         else:
             count = connection.execute(delete(table).where(*told)).rowcount
-        state.add(table.name, count)
+        state.add(self.rows_name, count)
