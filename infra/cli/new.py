@@ -121,6 +121,7 @@ def new(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
         console.print(f"wrote {path}")
+    (root / f"functions/{module}/__init__.py").touch()  # import-linter looks into packages only
     if (root / "infra/docs").exists():
         _renew_docs(root)
     console.print(f'\nTry it while `jobs dev` runs:  jobs enqueue {name} \'{{"name": "Ada"}}\' --wait')

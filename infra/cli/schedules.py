@@ -31,15 +31,14 @@ def list_schedules() -> None:
     environment.load()
     from qstash_jobs.relay import qstash
 
-    made = table("schedule", "cron", "next", "last", "last run", "")
+    made = table("schedule", "cron", "next", "last", "last run")
     for one in sorted(qstash().schedules(), key=lambda one: one.id):
         made.add_row(
             plain(one.id),
             plain(str(one.facts["cron"])),
-            "–" if one.paused else ago(one.next_at),
+            "[yellow]paused[/]" if one.paused else ago(one.next_at),
             ago(one.last_at),
             ", ".join(sorted(set(one.last_states.values()))).lower().replace("_", " ") or "–",
-            "[yellow]paused[/]" if one.paused else "",
         )
     if made.row_count:
         show(made)

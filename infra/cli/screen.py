@@ -70,7 +70,9 @@ def table(*columns: str, title: str | None = None) -> Table:
     """An empty table in the house's style."""
     made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
-        made.add_column(column, header_style="dim", no_wrap=column in {"job", "status", "type"}, overflow="fold")
+        made.add_column(
+            column, header_style="dim", no_wrap=column in {"job", "schedule", "status", "type"}, overflow="fold"
+        )
     return made
 
 

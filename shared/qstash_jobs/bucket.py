@@ -131,9 +131,10 @@ class Bucket:
             raise FileMissing(key) from None
         return content
 
-    def pages(self, prefix: str) -> Iterator[list[Object]]:
-        """All files below a prefix, by key, up to a thousand at a time."""
-        for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix):
+    def pages(self, prefix: str, after: str = "") -> Iterator[list[Object]]:
+        """All files below a prefix, by key, up to a thousand at a time; only those behind the key `after`."""
+        listed = self.client.get_paginator("list_objects_v2")
+        for page in listed.paginate(Bucket=self.name, Prefix=prefix, StartAfter=after):
             yield [
                 Object(key=one["Key"], size=one["Size"], modified_at=one["LastModified"])
                 for one in page.get("Contents", ())

@@ -27,13 +27,14 @@ class Run:
     """1 for the first attempt that ran; never reset, also not by a redrive."""
     max_attempts: int
     checkpoint: JsonValue
-    """What the last `Continue` left, else None."""
+    """What the last `Continue` or `save` left when this attempt began, else None."""
     user_id: int | None
     organization_id: int | None
     logger: logging.Logger
     _remaining: Callable[[], timedelta] = field(repr=False)
     _progress: Callable[[float, str | None], None] = field(repr=False)
     _connection: Callable[[], AbstractContextManager[Connection]] = field(repr=False)
+    _save: Callable[[JsonValue, Connection | None], None] = field(repr=False)
 
     @property
     def remaining(self) -> timedelta:
@@ -55,6 +56,15 @@ class Run:
         It is the environment's one connection to Postgres, so this opens no further one.
         """
         return self._connection()
+
+    def save(self, checkpoint: JsonValue, connection: Connection | None = None) -> None:
+        """Keep where the work stands, for the next attempt should this one die: with `connection`, in its transaction,
+        so that the work and the checkpoint that stands for it are committed together or not at all.
+
+        Raises `Retry` when another attempt has taken over: let it through, and the transaction is rolled back; and
+        `NonRetryable` for what Postgres cannot store.
+        """
+        self._save(checkpoint, connection)
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID, uuid4
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from qstash_jobs import verdict
+from qstash_jobs.callers import caller_of
 from qstash_jobs.database import Database, database
 from qstash_jobs.deadline import deadline, reserved
 from qstash_jobs.drivers import Row
@@ -29,6 +30,7 @@ from qstash_jobs.errors import (
     DatabaseUnreachable,
     InvalidMessage,
     JobCancelled,
+    NonRetryable,
     Retry,
     SignatureRejected,
     StatementRefused,
@@ -44,6 +46,9 @@ from qstash_jobs.settings import Settings, settings
 from qstash_jobs.telemetry import Telemetry
 from qstash_jobs.verdict import Answer, Verdict
 
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
 J = TypeVar("J", bound=Job)
 T = TypeVar("T")
 Handler = Callable[[J, Run], Outcome]
@@ -51,6 +56,8 @@ LambdaHandler = Callable[[Mapping[str, Any], LambdaContext], dict[str, Any]]
 
 PROGRESS_INTERVAL_SECONDS = 1.0
 """Reports of progress that come faster than this are not all written."""
+
+SUPERSEDED = "the lease ended before the attempt did"
 
 _LONGEST_PAUSE_SECONDS = 1.0
 
@@ -139,6 +146,7 @@ class Delivery:
         self._telemetry = worker.telemetry
         self._owner = uuid4()
         self._progress_due = 0.0
+        self._saved_in: Connection | None = None
         self.job_id: UUID | None = None
 
     def pass_through(self, event: Mapping[str, Any]) -> Answer:
@@ -270,6 +278,7 @@ class Delivery:
             _connection=lambda: self._worker.database.transaction(
                 timedelta(seconds=max(0.0, until - time.monotonic()))
             ),
+            _save=lambda checkpoint, connection: self._save(started.attempt, checkpoint, connection),
         )
         try:
             payload = self._worker.job_type.arrive(started.payload)
@@ -293,7 +302,10 @@ class Delivery:
             return
         self._progress_due = now + PROGRESS_INTERVAL_SECONDS
         database = self._worker.database
-        run = database.run_pooled if database.in_transaction else database.run
+        if self._saved_in is not None and self._saved_in.in_transaction():
+            run = caller_of(self._saved_in).run  # it holds the row, for which any other connection would wait
+        else:
+            run = database.run_pooled if database.in_transaction else database.run
         assert self.job_id is not None
         text = None if message is None else verdict.clean(message, verdict.ERROR_LIMIT)
         job_id = self.job_id
@@ -303,9 +315,24 @@ class Delivery:
             self._telemetry.logger.warning("Progress not recorded", extra={"reason": str(error)})
             return
         if cancelled is None:  # what this says changes nothing but this attempt's own row
-            raise Retry(timedelta(0), "the lease ended before the attempt did")
+            raise Retry(timedelta(0), SUPERSEDED)
         if cancelled:
             raise JobCancelled("the job was cancelled")
+
+    def _save(self, attempt: int, checkpoint: JsonValue, connection: Connection | None) -> None:
+        assert self.job_id is not None
+        job_id = self.job_id
+        try:
+            if connection is None:
+                run = self._worker.database.run
+                saved = self._twice(lambda: store.save(run, job_id, attempt, self._owner, checkpoint))
+            else:
+                saved = store.save(caller_of(connection).run, job_id, attempt, self._owner, checkpoint)
+                self._saved_in = connection
+        except NotStorable as error:
+            raise NonRetryable(f"the checkpoint cannot be stored: {error}") from None
+        if not saved:
+            raise Retry(timedelta(0), SUPERSEDED)
 
     def _judge(self, value: object, started: store.Started, message: Message) -> Verdict:
         wait = self._worker.settings.scaled(verdict.backoff(message.retried, self._options.retry_delay))

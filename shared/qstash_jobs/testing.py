@@ -116,6 +116,7 @@ def run_inline(
     organization_id: int | None = None,
     timeout: timedelta | None = None,
     progress: Callable[[float, str | None], None] = lambda _fraction, _message: None,
+    save: Callable[[JsonValue], None] = lambda _checkpoint: None,
     logger: Logger | None = None,
     job_id: UUID | None = None,
 ) -> Outcome:
@@ -135,6 +136,7 @@ def run_inline(
         _remaining=lambda: timedelta(seconds=max(0.0, until - time.monotonic())),
         _progress=progress,
         _connection=_transaction,
+        _save=lambda checkpoint, _connection: save(checkpoint),
     )
     return function(type(job).arrive(job.wire()), run)
 

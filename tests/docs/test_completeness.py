@@ -18,6 +18,7 @@ from infra.docs.commands import leaves
 from infra.docs.pages import BLOCKS, PageBroken, rendered
 from qstash_jobs import errors
 from qstash_jobs.executions.state import Outcome, Status, Verb
+from qstash_jobs.schedules import SCHEDULES
 from qstash_jobs.settings import Settings
 from tests.conftest import ROOT
 from tests.docs.pages import PAGES, name, snippets
@@ -26,7 +27,15 @@ OURS = (
     "shared/qstash_jobs",
     *(
         f"functions/{name}"
-        for name in ("download", "export_data", "failure_callback", "probe", "reconcile_jobs", "send_email")
+        for name in (
+            "cleanup_old_data",
+            "download",
+            "export_data",
+            "failure_callback",
+            "probe",
+            "reconcile_jobs",
+            "send_email",
+        )
     ),
 )
 """What the project ships. The log lines and metrics of functions that someone adds are theirs to document."""
@@ -82,6 +91,12 @@ def test_the_defaults_of_the_example_are_accepted() -> None:
     """Each commented line can be used as it stands."""
     lines = re.findall(r'^# ([A-Z][A-Z_]+)="?([^"\n]+)"?$', page(".env.example"), re.MULTILINE)
     assert Settings.read(dict(lines)) == Settings.read({})
+
+
+def test_every_declared_schedule_is_documented() -> None:
+    """With when it fires, and what for."""
+    text = page("docs/schedule-jobs.md")
+    assert [one.id for one in SCHEDULES if not re.search(rf"^\| `{one.id}` \| \w.+ \| \w.+ \|$", text, re.M)] == []
 
 
 def test_every_status_move_and_outcome_is_documented() -> None:

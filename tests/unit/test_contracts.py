@@ -74,7 +74,7 @@ def test_a_valid_payload_travels(job_type: type[Job]) -> None:
         (GenerateReport, "format", ["pdf", "html", "json"]),
         (GenerateReport, "recipients", [["a@b.example"], ["a@b.example", "c@d.example"]]),
         (CleanupOldData, "cleanupType", ["old-sessions", "expired-invitations", "temp-files", "logs"]),
-        (CleanupOldData, "daysOld", [1, 36_500]),
+        (CleanupOldData, "daysOld", [7, 3_650]),
         (CleanupOldData, "dryRun", [True, False]),
     ],
 )
@@ -99,7 +99,7 @@ def test_each_allowed_value_is_taken(job_type: type[Job], field: str, values: li
         (GenerateReport, "format", ["csv", None]),
         (GenerateReport, "dateRange", [None, [], {}, {"from": PERIOD["from"]}, {"to": PERIOD["to"]}]),
         (CleanupOldData, "cleanupType", ["sessions", "everything", None]),
-        (CleanupOldData, "daysOld", [0, -1, 0.5, "many", None]),
+        (CleanupOldData, "daysOld", [0, -1, 0.5, 6, 3_651, "many", None]),
         (CleanupOldData, "dryRun", ["perhaps", None]),
     ],
 )
@@ -142,7 +142,14 @@ def test_an_unknown_field_fails_at_the_call_and_is_ignored_on_arrival(job_type: 
 
 def test_nothing_is_deleted_by_a_dry_run_only_when_it_is_asked_for() -> None:
     """A cleanup without the word deletes."""
-    assert CleanupOldData(cleanup_type="logs", days_old=1).dry_run is False
+    assert CleanupOldData(cleanup_type="logs", days_old=7).dry_run is False
+
+
+def test_only_logs_must_be_kept_for_a_week() -> None:
+    """They say which jobs have run already; a session that ended yesterday says nothing."""
+    assert CleanupOldData(cleanup_type="old-sessions", days_old=1).days_old == 1
+    with pytest.raises(ValidationError, match="logs are kept for 7 days at least: they say which jobs have run"):
+        CleanupOldData(cleanup_type="logs", days_old=1)
 
 
 @pytest.mark.parametrize(

@@ -278,6 +278,21 @@ def record_progress(run: Runner, job_id: UUID, attempt: int, fraction: float, me
     return bool(rows[0][0]) if rows else None
 
 
+def save(run: Runner, job_id: UUID, attempt: int, lease_owner: UUID, checkpoint: JsonValue) -> bool:
+    """Keep where the attempt stands, for whichever comes next; False when it is no longer this attempt's to run.
+
+    Run in a transaction, it locks the row until that ends: an attempt that would take over waits, and then reads this
+    checkpoint.
+    """
+    return bool(
+        run(f"""
+        UPDATE job_executions SET checkpoint = {jsonb(checkpoint)}
+        WHERE job_id = {uuid(job_id)} AND attempts = {integer(attempt)} AND lease_owner = {uuid(lease_owner)}
+            AND status = 'processing'
+        RETURNING job_id""")
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cancelled:
     """What a cancel found."""

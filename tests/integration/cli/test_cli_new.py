@@ -59,6 +59,11 @@ def test_what_is_written_is_formatted_and_clean(copy: Path) -> None:
     in_copy(copy, "mypy", *WRITTEN[:2])
 
 
+def test_the_function_is_a_package(copy: Path) -> None:
+    """So that import-linter looks into it."""
+    assert (copy / "functions/resize_image/__init__.py").is_file()
+
+
 def test_the_written_test_passes(copy: Path) -> None:
     """In the copy, which has the new contract."""
     in_copy(copy, "pytest", "-q", WRITTEN[2])

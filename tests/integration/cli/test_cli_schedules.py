@@ -86,7 +86,7 @@ def test_list_shows_what_is_there(declared: pytest.MonkeyPatch, qstash: QStashSe
     jobs("schedules", "apply")
     jobs("schedules", "pause", "nightly")
     lines = jobs("schedules", "list").out.splitlines()
-    assert re.match(r"jobs\.nightly +CRON_TZ=Europe/Berlin 30 2 \* \* \* +– .*paused", lines[1])
+    assert re.match(r"jobs\.nightly +CRON_TZ=Europe/Berlin 30 2 \* \* \* +paused +–", lines[1])
     assert re.match(r"jobs\.reconcile-jobs +\*/5 \* \* \* \* +in \d", lines[2])
     qstash.advance(300)
     assert re.match(r".* (in progress|fail) *$", jobs("schedules", "list").out.splitlines()[2])

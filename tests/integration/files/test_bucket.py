@@ -66,10 +66,12 @@ def test_all_files_are_listed_and_deleted_page_by_page(bucket: Bucket) -> None:
     bucket.put(f"{EXPORTS}kept", b"", kind)
 
     pages = list(bucket.pages(TEMPORARY))
+    behind = [one.key for page in bucket.pages(TEMPORARY, after=pages[0][-2].key) for one in page]
     bucket.delete([one.key for page in pages for one in page])
     bucket.delete([f"{TEMPORARY}0000"])
 
     assert [len(page) for page in pages] == [1000, 3]
+    assert behind == [f"{TEMPORARY}{number:04}" for number in range(999, 1003)]
     assert pages[0][0].modified_at > datetime.now(UTC) - timedelta(minutes=5)
     assert [one.key for page in bucket.pages("") for one in page] == [f"{EXPORTS}kept"]
 

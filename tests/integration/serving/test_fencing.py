@@ -370,3 +370,100 @@ def test_a_handler_may_write_and_report_progress_in_one_transaction(
     assert function.deliver(job_id).status == 200
     assert seen == [{"fraction": 0.5, "message": "half"}]
     assert [tuple(row) for row in record.run("SELECT to_regclass('written')::text")] == [("written",)]
+
+
+def test_a_checkpoint_that_was_saved_is_where_the_next_attempt_begins(
+    function: Function, record: Record, job_id: UUID
+) -> None:
+    """Though this one failed, and returned no `Continue`."""
+
+    def does(_payload: Probe, run: Run) -> Outcome:
+        if run.checkpoint is not None:
+            return run.checkpoint
+        run.save({"page": 1})
+        run.save({"page": 2})
+        raise RuntimeError("died over page 3")
+
+    function.does = does
+    assert [function.deliver(job_id).outcome for _ in range(2)] == ["failed_attempt", "completed"]
+    assert record.row(job_id)["result"] == {"page": 2}
+
+
+def test_a_checkpoint_is_committed_with_the_work_that_it_stands_for(
+    function: Function, record: Record, job_id: UUID
+) -> None:
+    """Both, or neither: an attempt that dies before the commit leaves the work to be done once more, and once only."""
+    record.run("CREATE TABLE pages (page int PRIMARY KEY)")
+
+    def does(_payload: Probe, run: Run) -> Outcome:
+        first = 1 if run.checkpoint is None else int(str(run.checkpoint)) + 1
+        for page in range(first, 4):
+            with run.connection() as connection:
+                connection.exec_driver_sql(f"INSERT INTO pages VALUES ({page})")
+                run.save(page, connection)
+                if page == run.attempt + 1:
+                    raise RuntimeError("died before the commit")
+        return "all"
+
+    function.does = does
+    outcomes = [function.deliver(job_id).outcome for _ in range(3)]
+    assert (outcomes, [run.checkpoint for run in function.runs]) == (
+        ["failed_attempt", "failed_attempt", "completed"],
+        [None, 1, 2],
+    )
+    assert [row[0] for row in record.run("SELECT page FROM pages ORDER BY page")] == [1, 2, 3]
+
+
+def test_an_attempt_that_was_superseded_saves_nothing_and_its_work_is_undone(
+    function: Function, database_url: str, record: Record, job_id: UUID
+) -> None:
+    """It learns so by `Retry`, which rolls its transaction back; the checkpoint of its successor stays."""
+    record.run("CREATE TABLE pages (page int)")
+    other = Database(database_url, timedelta(seconds=10))
+
+    def does(_payload: Probe, run: Run) -> Outcome:
+        record.end_lease(job_id)
+        successor = arrival(job_id)
+        started = store.start(other.run, successor)
+        assert started is not None
+        assert store.save(other.run, job_id, started.attempt, successor.lease_owner, "mine")
+        with run.connection() as connection:
+            connection.exec_driver_sql("INSERT INTO pages VALUES (1)")
+            run.save("not mine any more", connection)
+        return "all"
+
+    function.does = does
+    assert function.deliver(job_id).status == 409
+    assert record.row(job_id)["checkpoint"] == "mine"
+    assert record.run("SELECT page FROM pages") == []
+    other.close()
+
+
+def test_progress_within_a_transaction_that_saved_does_not_wait_for_it(
+    function: Function, record: Record, job_id: UUID
+) -> None:
+    """The transaction holds the row: the report joins it, and a cancellation asked for before is heard."""
+
+    def does(_payload: Probe, run: Run) -> Outcome:
+        with run.connection() as connection:
+            run.save(1, connection)
+            run.progress(0.5, "half")
+        return record.row(job_id)["progress"]
+
+    function.does = does
+    began = time.monotonic()
+    function.deliver(job_id)
+    assert record.row(job_id)["result"] == {"fraction": 0.5, "message": "half"}
+    assert time.monotonic() - began < 4, "it did not wait for a statement to be given up"
+
+
+def test_a_checkpoint_that_cannot_be_stored_fails_the_job(function: Function, record: Record, job_id: UUID) -> None:
+    """At once, with the reason: another attempt would come to the same."""
+
+    def does(_payload: Probe, run: Run) -> Outcome:
+        run.save("a\0b")
+        return None
+
+    function.does = does
+    assert function.deliver(job_id).status == 489
+    assert record.row(job_id)["error"] == "the checkpoint cannot be stored: text with a NUL character"
