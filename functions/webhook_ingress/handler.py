@@ -99,10 +99,11 @@ def _sender(path: str) -> Sender:
 def _take(event: Event) -> str:
     """Store the event with its job, and publish that. Raises `Refused`."""
     from functions.webhook_ingress.inbox import publish, store  # what talks to Postgres and QStash: for genuine events
+    from qstash_jobs.database import database
 
     telemetry().keep(event_id=event.event_id, event_type=event.type)
     try:
-        job_id = store(event)
+        job_id = store(event, database())
     except DatabaseUnreachable as error:
         telemetry().logger.error("Database unreachable", extra={"reason": str(error)})
         telemetry().count("DatabaseUnreachable")
@@ -111,7 +112,7 @@ def _take(event: Event) -> str:
         telemetry().logger.info("Webhook was received before")
         telemetry().count("WebhooksDuplicate")
         return "duplicate"
-    publish(job_id)
+    publish(job_id, database())
     telemetry().keep(job_id=str(job_id))
     telemetry().logger.info("Webhook received")
     telemetry().count("WebhooksReceived")

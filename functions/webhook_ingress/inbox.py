@@ -8,7 +8,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from qstash_jobs import relay
-from qstash_jobs.database import database
+from qstash_jobs.database import Database
 from qstash_jobs.dispatch import new_execution
 from qstash_jobs.errors import DatabaseUnreachable
 from qstash_jobs.executions import outbox
@@ -18,7 +18,7 @@ from qstash_jobs.settings import settings
 from qstash_jobs.webhook_events import Event
 
 
-def store(event: Event) -> UUID | None:
+def store(event: Event, to: Database) -> UUID | None:
     """Write down the event and its job; the job's id, or None when the event was known.
 
     Raises `DatabaseUnreachable`, after which the event may or may not be stored; its repetition finds out. And
@@ -43,18 +43,17 @@ def store(event: Event) -> UUID | None:
         )
         {outbox.insert_sql([new], "EXISTS (SELECT FROM event)")}"""  # noqa: S608  # all values are literals
     try:
-        rows = database().run(sql)
+        rows = to.run(sql)
     except DatabaseUnreachable:  # a connection may have died while the environment was frozen: once more, on another
-        rows = database().run(sql)
-        if not rows and outbox.existing(database().run, [new.job_id]):  # only the reply had been lost
+        rows = to.run(sql)
+        if not rows and outbox.existing(to.run, [new.job_id]):  # only the reply had been lost
             return new.job_id
     return UUID(rows[0][0]) if rows else None
 
 
-def publish(job_id: UUID) -> None:
+def publish(job_id: UUID, to: Database) -> None:
     """Send the job's message. If QStash is away, the row is the outbox, and the relay sends it later."""
-    run = database().run
     try:
-        relay.publish_now(run, outbox.unpublished(run, [job_id], relay.longest_delay()))
+        relay.publish_now(to.run, outbox.unpublished(to.run, [job_id], relay.longest_delay()))
     except DatabaseUnreachable as error:
         relay.log.warning("Publication not noted; the relay will repeat it: %s", error)

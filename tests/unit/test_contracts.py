@@ -20,10 +20,10 @@ PERIOD = {"from": "2030-01-01T00:00:00Z", "to": "2030-02-01T00:00:00Z"}
 
 VALID: dict[type[Job], dict[str, Any]] = {
     ProcessWebhook: {
-        "source": "custom",
-        "name": "crm",
-        "event": "contact.created",
-        "eventId": "msg_1",
+        "source": "stripe",
+        "name": None,
+        "event": "invoice.paid",
+        "eventId": "evt_1",
         "data": {"a": [1]},
         "rawBody": None,
         "signature": None,
