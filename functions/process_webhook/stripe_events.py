@@ -29,7 +29,8 @@ def act(connection: Connection, event: Event, run: Run) -> str:
 
 
 def _checkout_completed(connection: Connection, event: Event, said: StripeEvent, run: Run) -> str:
-    """Link Stripe's customer to the organization that checked out, and what came before to it as well."""
+    """Link Stripe's customer to the organization that checked out, and what came before to it as well. A new customer
+    takes the place of the organization's last one, whose subscriptions stay the organization's."""
     session = CheckoutSession.model_validate(said.data.object)
     if session.customer is None:
         return "no customer: a check-out by a guest"
@@ -47,7 +48,7 @@ def _checkout_completed(connection: Connection, event: Event, said: StripeEvent,
         update(organizations)
         .where(
             organizations.c.id == organization_id,
-            organizations.c.stripe_customer_id.is_(None),
+            organizations.c.stripe_customer_id.is_distinct_from(session.customer),
             ~exists().where(other.c.stripe_customer_id == session.customer),
         )
         .values(stripe_customer_id=session.customer, updated_at=func.clock_timestamp())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import urllib.error
 import urllib.request
@@ -20,6 +21,9 @@ from infra.local.desk import DeskFailed
 EVENTS = Path(__file__).parents[2] / "events" / "webhooks"
 SECONDS = 30
 
+_TIME = re.compile(r"(^created|_at|_date|_start|_end|next_payment_attempt)$")
+"""What Stripe calls its times, in unix seconds."""
+
 
 def webhook(
     sender: Annotated[str, typer.Argument(help="Who sends it: stripe, resend, or custom/NAME.")],
@@ -30,7 +34,7 @@ def webhook(
 ) -> None:
     """Sign an event as its provider does, post it to webhook-ingress, and print the answer.
 
-    It gets an id of its own and happens now, so that it can be sent as often as you like.
+    It gets an id of its own and happens now, so that it can be sent as often as you like; a Stripe event's times move along.
 
     [dim]jobs webhook stripe subscription-created[/]   ·   [dim]jobs webhook custom/crm contact-created[/]
     """
@@ -70,10 +74,25 @@ def _read(source: str, event: str) -> dict[str, Any]:
 
 
 def _renew(source: str, document: dict[str, Any]) -> None:
-    if source == "stripe":
-        document |= {"id": f"evt_{uuid4().hex}", "created": int(time.time())}
+    if source == "stripe" and isinstance(document.get("created"), int):
+        later = int(time.time()) - document["created"]
+        document["data"] = _moved(document.get("data"), later)
+        document |= {"id": f"evt_{uuid4().hex}", "created": document["created"] + later}
     elif source == "resend":
         document["created_at"] = datetime.now(UTC).isoformat()
+
+
+def _moved(value: Any, seconds: int, name: str = "") -> Any:
+    """All times in it later by so much, so that the next payment is not due in the past."""
+    match value:
+        case dict():
+            return {key: _moved(inner, seconds, key) for key, inner in value.items()}
+        case list():
+            return [_moved(inner, seconds) for inner in value]
+        case int() if _TIME.search(name) and value > 0 and not isinstance(value, bool):
+            return value + seconds
+        case _:
+            return value
 
 
 def _signed(source: str, name: str, body: bytes, *, as_it_is: bool) -> dict[str, str]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from infra.cli.screen import console, errors, show, table
 from infra.local.desk import ROOT, Desk, Ports
-from tests.benchmarks import floors, qstash
+from tests.benchmarks import floors, qstash, webhooks
 from tests.benchmarks.measure import Result, at_least, compare, compare_reported, exactly
 
 IMPORT_FLOOR = (
@@ -198,6 +198,7 @@ BENCHMARKS: dict[str, Callable[[Desk], Iterator[Result]]] = {
     "bulk": bulk,
     "imports": imports,
     "whole_way": whole_way,
+    "webhooks": webhooks.ingress,
     "qstash_throughput": qstash.throughput,
     "qstash_pending": qstash.pending,
     "qstash_idle": qstash.idle,

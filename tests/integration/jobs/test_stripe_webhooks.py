@@ -216,6 +216,20 @@ def test_a_customer_is_never_given_to_another_organization(worker: Worker) -> No
     assert worker.ask("SELECT stripe_customer_id FROM organizations ORDER BY id") == [("cus_sample",), (None,)]
 
 
+def test_a_new_customer_takes_the_place_of_the_last_one(worker: Worker) -> None:
+    """Stripe makes one at each check-out that names none; what the old one still pays stays the organization's."""
+    process(worker, stripe_event(CREATED, START))
+    new = {"customer": "cus_new", "subscription": "sub_new"}
+    assert process(worker, stripe_event("checkout-session-completed", **new)) == "linked"
+    process(worker, stripe_event(CREATED, customer="cus_new", id="sub_new"))
+    process(worker, stripe_event("invoice-paid"))
+
+    assert worker.ask("SELECT stripe_customer_id FROM organizations") == [("cus_new",)]
+    assert worker.ask("SELECT DISTINCT organization_id FROM subscriptions") == [(1,)]
+    assert invoice(worker)["organization_id"] == 1
+    assert mails(worker) == ["subscriptionCreated", "subscriptionCreated"]
+
+
 def test_a_failed_payment_is_told(worker: Worker) -> None:
     """With the amount in main units, where to pay, and what for."""
     process(worker, stripe_event(CREATED, START))
