@@ -43,21 +43,18 @@ def _checkout_completed(connection: Connection, event: Event, said: StripeEvent,
     if not known:
         run.logger.warning("Checkout without an organization", extra={"session": session.id})
         return "no organization: client_reference_id names none of ours"
-    other = organizations.alias()
+    if customer_of(connection, session.customer) not in (None, organization_id):
+        run.logger.warning("Stripe customer is another organization's", extra={"session": session.id})
+        return "not linked: the customer is another organization's"
     link = (
         update(organizations)
         .where(
             organizations.c.id == organization_id,
             organizations.c.stripe_customer_id.is_distinct_from(session.customer),
-            ~exists().where(other.c.stripe_customer_id == session.customer),
         )
         .values(stripe_customer_id=session.customer, updated_at=func.clock_timestamp())
     )
     linked = connection.execute(link).rowcount == 1
-    owner = customer_of(connection, session.customer)
-    if owner not in (None, organization_id):
-        run.logger.warning("Stripe customer is another organization's", extra={"session": session.id})
-        return "not linked: the customer is another organization's"
     for table in (subscriptions, invoices):
         of_it = (table.c.stripe_customer_id == session.customer, table.c.organization_id.is_(None))
         connection.execute(update(table).where(*of_it).values(organization_id=organization_id))

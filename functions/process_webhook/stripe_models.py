@@ -52,7 +52,7 @@ class Price(_Object):
     lookup_key: Text | None = None
     nickname: Text | None = None
     unit_amount: Money | None = None
-    unit_amount_decimal: Decimal | None = None
+    unit_amount_decimal: Annotated[Decimal, Field(max_digits=40)] | None = None
     amount: Money | None = None
     currency: Currency
     recurring: Recurring | None = None

@@ -15,7 +15,13 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from qstash_jobs.errors import ConfigurationError, DatabaseUnreachable, InvalidMessage, SignatureRejected
+from qstash_jobs.errors import (
+    ConfigurationError,
+    DatabaseUnreachable,
+    InvalidMessage,
+    SignatureRejected,
+    StatementRefused,
+)
 from qstash_jobs.jobs.process_webhook import BODY_LIMIT
 from qstash_jobs.request import LambdaContext, Request, response
 from qstash_jobs.settings import settings
@@ -77,9 +83,14 @@ def _authenticated(event: Mapping[str, Any]) -> Event:
     try:
         return read(sender, request.body, signature)
     except InvalidMessage as error:
-        telemetry().logger.error("Webhook refused", extra={"provider": sender.provider, "reason": str(error)})
-        telemetry().count("WebhooksRefused")
-        raise Refused(400, "invalid_event") from None
+        raise _invalid(error) from None
+
+
+def _invalid(error: Exception) -> Refused:
+    """Signed, and still of no use: the provider's mistake, or one of ours, so people are to see why."""
+    telemetry().logger.error("Webhook refused", extra={"reason": str(error)})
+    telemetry().count("WebhooksRefused")
+    return Refused(400, "invalid_event")
 
 
 def _sender(path: str) -> Sender:
@@ -100,6 +111,7 @@ def _take(event: Event) -> str:
     """Store the event with its job, and publish that. Raises `Refused`."""
     from functions.webhook_ingress.inbox import publish, store  # what talks to Postgres and QStash: for genuine events
     from qstash_jobs.database import database
+    from qstash_jobs.verdict import is_about_data
 
     telemetry().keep(event_id=event.event_id, event_type=event.type)
     try:
@@ -108,6 +120,10 @@ def _take(event: Event) -> str:
         telemetry().logger.error("Database unreachable", extra={"reason": str(error)})
         telemetry().count("DatabaseUnreachable")
         raise Refused(503, "database_unreachable") from None
+    except StatementRefused as error:
+        if is_about_data(error):
+            raise _invalid(error) from None
+        raise
     if job_id is None:
         telemetry().logger.info("Webhook was received before")
         telemetry().count("WebhooksDuplicate")

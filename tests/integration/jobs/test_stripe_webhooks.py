@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import itertools
 import json
+import threading
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, get_args
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
-from functions.process_webhook import inbox
+from functions.process_webhook import inbox, stripe_events, stripe_models
 from functions.process_webhook.billing_mails import main_units, plan_name
 from functions.process_webhook.handler import process as handle
 from qstash_jobs.executions import store
+from qstash_jobs.jobs.probe import Probe
 from qstash_jobs.jobs.process_webhook import ProcessWebhook, StandardSignature
 from qstash_jobs.jobs.send_email import SendEmail
+from qstash_jobs.run import Run
 from qstash_jobs.serving import serve
-from qstash_jobs.testing import create_test_job
+from qstash_jobs.testing import create_test_job, run_inline
+from qstash_jobs.webhook_events import Event
+from qstash_jobs.webhook_signatures import Sender
+from saas.tables import INTERVALS, INVOICE_STATUSES, SUBSCRIPTION_STATUSES
 from tests.conftest import forget
 from tests.integration.jobs.conftest import Worker
 from tests.integration.jobs.webhooks import NOW, SECRETS, headers, job, stripe_event
+from tests.waiting import until
 
 START = NOW - 86_400
 CREATED, UPDATED, DELETED = "subscription-created", "subscription-updated", "subscription-deleted"
@@ -209,11 +216,33 @@ def test_a_checkout_says_whose_it_is_or_is_acknowledged(worker: Worker, changes:
 
 
 def test_a_customer_is_never_given_to_another_organization(worker: Worker) -> None:
-    """Whatever the reference of a check-out says."""
+    """Whatever the reference of a check-out says; also not one that has been replaced, but still pays."""
     worker.ask("INSERT INTO organizations (name, slug) VALUES ('Difference Engines', 'de')")
-    outcome = process(worker, stripe_event("checkout-session-completed", client_reference_id="2"))
-    assert outcome.startswith("not linked")
+    checkout = stripe_event("checkout-session-completed", client_reference_id="2")
+    assert process(worker, checkout).startswith("not linked")
     assert worker.ask("SELECT stripe_customer_id FROM organizations ORDER BY id") == [("cus_sample",), (None,)]
+
+
+def test_an_event_waits_for_the_checkout_beside_it(worker: Worker, engine: Engine) -> None:
+    """Otherwise it would find no organization, and the check-out no subscription to link."""
+    worker.ask("UPDATE organizations SET stripe_customer_id = NULL")
+    run = run_inline(lambda _payload, run: run, Probe())  # type: ignore[arg-type,return-value]
+    assert isinstance(run, Run)
+
+    def act(connection: Connection, document: dict[str, Any]) -> None:
+        stripe_events.act(connection, Event(Sender("stripe"), document["id"], document["type"], document), run)
+
+    def subscribe() -> None:
+        with engine.begin() as connection:
+            act(connection, stripe_event(CREATED))
+
+    with engine.begin() as connection:
+        act(connection, stripe_event("checkout-session-completed"))
+        beside = threading.Thread(target=subscribe)
+        beside.start()
+        until(lambda: worker.ask("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
+    beside.join()
+    assert subscription(worker)["organization_id"] == 1
 
 
 def test_a_new_customer_takes_the_place_of_the_last_one(worker: Worker) -> None:
@@ -443,6 +472,13 @@ def test_a_job_that_cannot_be_verified_says_which_setting_is_missing(worker: Wor
     row = worker.run(ProcessWebhook(source="custom", name="unknown", raw_body="{}", signature=signature))
     assert (row["status"], row["attempts"]) == ("failed", 1)
     assert row["error"].startswith("CUSTOM_WEBHOOK_SECRETS: it has no 'unknown'")
+
+
+def test_the_models_and_the_tables_know_the_same_words() -> None:
+    """A status that only one of them knew would be refused by the other."""
+    assert get_args(stripe_models.SubscriptionStatus) == SUBSCRIPTION_STATUSES
+    assert get_args(stripe_models.InvoiceStatus) == INVOICE_STATUSES
+    assert get_args(stripe_models.Interval) == INTERVALS
 
 
 @pytest.mark.parametrize(

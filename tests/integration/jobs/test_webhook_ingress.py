@@ -19,7 +19,7 @@ from functions.webhook_ingress import handler as ingress
 from functions.webhook_ingress import inbox
 from infra.local.qstash import QStashServer
 from qstash_jobs.database import Database
-from qstash_jobs.errors import DatabaseUnreachable
+from qstash_jobs.errors import DatabaseUnreachable, StatementRefused
 from qstash_jobs.settings import Settings, settings
 from qstash_jobs.testing import Context
 from qstash_jobs.webhook_events import Event
@@ -274,10 +274,20 @@ def test_a_reply_of_the_database_that_got_lost_is_found_again(monkeypatch: pytes
     assert count(record) == (1, 1)
 
 
+def test_what_postgres_itself_refuses_to_store_is_refused(record: Worker) -> None:
+    """By its class of error, whatever it was that we had not thought of."""
+    record.ask("""
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'not this' USING ERRCODE = 'program_limit_exceeded'; END $$""")
+    record.ask("CREATE TRIGGER refuse BEFORE INSERT ON webhook_events EXECUTE FUNCTION refuse()")
+    assert post("stripe", sample(STRIPE)).outcome == "invalid_event"
+    assert count(record) == (0, 0)
+
+
 def test_a_job_and_its_event_are_never_without_each_other(record: Worker) -> None:
     """When the job cannot be inserted, the event is not either, and its repetition is welcome."""
     record.ask("ALTER TABLE job_executions ADD CONSTRAINT none CHECK (job_type <> 'process-webhook')")
-    with pytest.raises(Exception, match="none"):
+    with pytest.raises(StatementRefused, match="none"):
         post("stripe", document := sample(STRIPE))
     assert count(record) == (0, 0)
     record.ask("ALTER TABLE job_executions DROP CONSTRAINT none")
