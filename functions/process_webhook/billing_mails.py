@@ -27,6 +27,9 @@ Source: https://docs.stripe.com/currencies#zero-decimal and #special-cases"""
 THREE_DECIMAL = frozenset(["bhd", "jod", "kwd", "omr", "tnd"])
 """Source: https://docs.stripe.com/currencies#three-decimal"""
 
+NAMELESS = "Paid"
+"""What a plan is called whose price has neither a lookup key nor a nickname: Acme Paid, your Paid subscription."""
+
 NOT_SENT = "Billing mail not enqueued"
 
 
@@ -44,7 +47,7 @@ def subscription_created(connection: Connection, subscription: Row[Any], run: Ru
         subscription.organization_id,
         lambda name: SubscriptionCreatedData(
             recipient_name=name,
-            plan_name=plan_name(subscription.plan) or "subscription",
+            plan_name=plan_name(subscription.plan) or NAMELESS,
             amount=main_units(subscription.amount, subscription.currency),
             currency=subscription.currency.upper(),
             interval=subscription.billing_interval,

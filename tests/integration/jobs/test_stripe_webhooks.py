@@ -337,6 +337,15 @@ def test_fractions_of_a_cent_are_rounded_once(worker: Worker) -> None:
     assert subscription(worker)["amount"] == 500
 
 
+def test_a_plan_without_a_name_is_greeted_too(worker: Worker) -> None:
+    """Stripe's id of the price is for us, and not for people."""
+    event = stripe_event(CREATED)
+    event["data"]["object"]["items"]["data"][0]["price"]["lookup_key"] = None
+    process(worker, event)
+    (mail,) = worker.jobs("send-email")
+    assert (subscription(worker)["plan"], mail["data"]["planName"]) == ("price_sample", "Paid")
+
+
 def test_terms_that_the_mail_has_no_words_for_send_none(worker: Worker) -> None:
     """Each quarter is no interval of the template; better no mail than a wrong one."""
     event = stripe_event(CREATED)
