@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from qstash_jobs.bucket import bucket
+from qstash_jobs.database import database
 from qstash_jobs.errors import ConfigurationError, FileMissing, NonRetryable, Retry
 from qstash_jobs.jobs.send_email import Attachment, SendEmail
 from qstash_jobs.run import Run
@@ -36,7 +37,9 @@ def send(payload: SendEmail, run: Run) -> JsonValue:
     # Templates and the provider's library are loaded by the first mail, not by a request that turns out to be forged.
     from functions.send_email import provider
     from functions.send_email.rendering import render
+    from functions.send_email.suppression import refuse_suppressed
 
+    refuse_suppressed(payload.to, database())
     mail = render(payload.data, settings())
     params = _params(payload, mail, run, settings())
     if payload.attachments:

@@ -8,7 +8,7 @@ from typing import NoReturn
 import typer
 from rich.markup import escape
 
-from infra.cli import actions, desk, doctor, invoke, new, qstash, record, schedules, seed
+from infra.cli import actions, desk, doctor, invoke, new, qstash, record, schedules, seed, webhook
 from infra.cli.screen import errors
 from infra.local.desk import DeskFailed
 from infra.local.postgres import PostgresFailed
@@ -40,6 +40,7 @@ app.command(rich_help_panel=DESK)(desk.clean)
 app.command(rich_help_panel=DESK)(seed.seed)
 app.command("qstash", rich_help_panel=DESK)(qstash.run)
 app.command(rich_help_panel=DESK)(qstash.advance)
+app.command(rich_help_panel=DESK)(webhook.webhook)
 app.command(rich_help_panel=JOBS)(actions.enqueue)
 app.command("list", rich_help_panel=JOBS)(record.list_jobs)
 app.command(rich_help_panel=JOBS)(record.show)

@@ -40,6 +40,12 @@ RELAY_INTERVAL_SECONDS = 1.0
 DUPLICATE_TABLE = "42P07"
 BUCKET = "jobs-desk"
 DEVELOPMENT_LINK_KEY = "a-key-for-a-desk-and-for-nothing-else"
+DEVELOPMENT_WEBHOOK_SECRETS = {
+    "STRIPE_WEBHOOK_SECRET": "whsec_for_a_desk_and_for_nothing_else",
+    "RESEND_WEBHOOK_SECRET": "whsec_Zm9yIGEgZGVzayBhbmQgZm9yIG5vdGhpbmcgZWxzZQ==",
+    "CUSTOM_WEBHOOK_SECRETS": '{"crm": "whsec_Zm9yIGEgZGVzayBhbmQgZm9yIG5vdGhpbmcgZWxzZQ=="}',
+}
+"""`jobs webhook` signs with them."""
 
 
 class DeskFailed(RuntimeError):
@@ -108,7 +114,12 @@ class Desk:
     def _start(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._parts.enter_context(only_one(self._folder))
-        self.environment = {"JOBS_TIME_SCALE": f"{self._time_scale:g}", "JOBS_PROBE": "true", **self._given}
+        self.environment = {
+            "JOBS_TIME_SCALE": f"{self._time_scale:g}",
+            "JOBS_PROBE": "true",
+            **DEVELOPMENT_WEBHOOK_SECRETS,
+            **self._given,
+        }
         self._start_postgres()
         self._start_qstash()
         self._start_mailbox()

@@ -6,7 +6,7 @@ JobsError
 ├── UnknownJobType           no contract has this name
 ├── JobNotFound              no execution has this id
 ├── InvalidMove              the execution's status does not allow this move
-├── SignatureRejected        a request that QStash did not sign for this URL and body
+├── SignatureRejected        a request that QStash, or a provider's event that the provider, did not sign
 ├── InvalidMessage           a signed request whose body is not a job message
 ├── DatabaseUnreachable      Postgres cannot be reached (nothing else is ever called so)
 ├── StatementRefused         Postgres was reached, and refused a statement
@@ -68,7 +68,8 @@ class InvalidMove(JobsError):
 
 
 class SignatureRejected(JobsError):
-    """QStash did not sign this request for this URL and body. `reason` is a metric dimension, never sent out."""
+    """QStash did not sign this request for this URL and body, or a provider its event. `reason` is a metric dimension,
+    never sent out."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"signature rejected: {reason}")

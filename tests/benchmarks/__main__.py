@@ -21,7 +21,7 @@ from pathlib import Path
 
 from infra.cli.screen import console, errors, show, table
 from infra.local.desk import ROOT, Desk, Ports
-from tests.benchmarks import cleanup, exports, floors, qstash
+from tests.benchmarks import cleanup, exports, floors, qstash, webhooks
 from tests.benchmarks.measure import Result, at_least, compare, compare_reported, exactly
 
 IMPORT_FLOOR = (
@@ -202,6 +202,7 @@ BENCHMARKS: dict[str, Callable[[Desk], Iterator[Result]]] = {
     "imports": imports,
     "whole_way": whole_way,
     "exports": exports.exports,
+    "webhooks": webhooks.ingress,
     "qstash_throughput": qstash.throughput,
     "qstash_pending": qstash.pending,
     "qstash_idle": qstash.idle,

@@ -212,7 +212,7 @@ class TestEndings:
         "follow_up",
         [
             pytest.param("not a job", id="no job"),
-            pytest.param(ProcessWebhook(source="custom", event="e", data={"word": "a\0b"}), id="NUL"),
+            pytest.param(ProcessWebhook(source="custom", name="crm", event="e", data={"word": "a\0b"}), id="NUL"),
         ],
     )
     def test_a_follow_up_that_cannot_be_enqueued(

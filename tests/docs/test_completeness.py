@@ -28,13 +28,8 @@ OURS = (
     *(
         f"functions/{name}"
         for name in (
-            "cleanup_old_data",
-            "download",
-            "export_data",
-            "failure_callback",
-            "probe",
-            "reconcile_jobs",
-            "send_email",
+            *("cleanup_old_data", "download", "export_data", "failure_callback", "probe", "process_webhook"),
+            *("reconcile_jobs", "send_email", "webhook_ingress"),
         )
     ),
 )

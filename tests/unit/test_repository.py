@@ -23,10 +23,10 @@ JOB_TYPES: dict[str, type[Job]] = {
 }
 FOLDERS = sorted(path.name for path in (ROOT / "functions").iterdir() if path.is_dir() and path.name[0] not in "_.")
 
-PLAIN = {"download", "failure-callback"}
+PLAIN = {"download", "failure-callback", "webhook-ingress"}
 """Functions that serve no job type."""
 
-TO_COME = {"process-webhook", "generate-report"}
+TO_COME = {"generate-report"}
 """Job types that can be enqueued already, and whose functions are still to be written."""
 
 PINNED = re.compile(r"^([a-z0-9][a-z0-9._-]*)==", re.MULTILINE)

@@ -365,7 +365,7 @@ def test_captured_jobs_are_held_to_what_the_database_would_refuse() -> None:
     """A payload that cannot be stored, or an empty idempotency key, fails in the test and not in production."""
     with captured_jobs() as jobs:
         with pytest.raises(InvalidJob):
-            enqueue(ProcessWebhook(source="custom", event="a\0b", data={}))
+            enqueue(ProcessWebhook(source="custom", name="crm", event="a\0b", data={}))
         with pytest.raises(InvalidJob):
             enqueue(Probe(), idempotency_key="")
         enqueue(Probe(), idempotency_key="order-7")

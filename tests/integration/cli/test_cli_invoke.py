@@ -73,7 +73,7 @@ def test_invoke_names_the_events_that_there_are(nowhere: pytest.MonkeyPatch, job
     """When one is not there."""
     done = jobs("invoke", "nothing-like-it")
     assert done.code == 2
-    assert "there are cleanup-old-data, export-data," in done.sentence
+    assert "there are cleanup-old-data, download, export-data," in done.sentence
 
 
 def test_invoke_refuses_a_file_that_cannot_be_read(nowhere: pytest.MonkeyPatch, jobs: Jobs, tmp_path: Path) -> None:

@@ -162,7 +162,9 @@ def test_publish_relay_leaves_the_message_to_the_relay(qstash: QStashStandIn, re
 def test_any_text_arrives_unchanged_in_the_row(record: Record) -> None:
     """Quotes, backslashes, percent signs, placeholders of every driver, and characters beyond the first plane."""
     hostile = {"a": 'it\'s \\ "x" %s %(a)s %% :name $1 ? ; -- /* \n\t\u2028 😀 \u007f', "%s": [None, True, 1.5, -3]}
-    job_id = enqueue(ProcessWebhook(source="custom", event="'; DROP TABLE job_executions; --", data=hostile))
+    job_id = enqueue(
+        ProcessWebhook(source="custom", name="crm", event="'; DROP TABLE job_executions; --", data=hostile)
+    )
     payload = record.row(job_id)["payload"]
     assert (payload["data"], payload["event"]) == (hostile, "'; DROP TABLE job_executions; --")
 

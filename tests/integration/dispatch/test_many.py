@@ -58,7 +58,7 @@ def test_one_job_is_no_batch(qstash: QStashStandIn, record: Record) -> None:
 def test_a_refused_slot_is_reported_for_its_job(qstash: QStashStandIn, record: Record) -> None:
     """The others of its batch are sent; its row keeps the reason, for the relay to try again."""
     qstash.refused_slot = lambda message: message["destination"].endswith("/process-webhook")
-    answers = enqueue_many([Probe(), ProcessWebhook(source="custom", event="e", data={}), Probe()])
+    answers = enqueue_many([Probe(), ProcessWebhook(source="custom", name="crm", event="e", data={}), Probe()])
     assert [answer.published for answer in answers] == [True, False, True]
     assert [answer.error for answer in answers] == [None, "this one is refused", None]
     rows = [record.row(answer.job_id) for answer in answers]

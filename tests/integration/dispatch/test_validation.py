@@ -31,7 +31,7 @@ def nothing_stored(record: Record, emptied_engine: Engine, qstash: QStashStandIn
 
 
 def webhook(data: JsonValue) -> ProcessWebhook:
-    return ProcessWebhook(source="custom", event="e", data={"it": data})
+    return ProcessWebhook(source="custom", name="crm", event="e", data={"it": data})
 
 
 def nested(depth: int) -> JsonValue:
@@ -125,7 +125,7 @@ def test_callbacks_that_nobody_could_call_are_refused(option: str, url: str) -> 
 @pytest.mark.parametrize("how", [enqueue, lambda job: enqueue_many([webhook("fine"), job])], ids=["one", "many"])
 def test_payloads_that_postgres_cannot_store_are_refused(how: Callable[[Job], object], value: Any) -> None:
     """At the call, in the app; also as one of many."""
-    job = ProcessWebhook.model_construct(source="custom", event="e", data={"it": value}, signature=None)
+    job = ProcessWebhook.model_construct(source="custom", name="crm", event="e", data={"it": value}, signature=None)
     with pytest.raises(InvalidJob):
         how(job)
 

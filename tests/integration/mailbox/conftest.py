@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from infra.local.mailbox import Mailbox
-from qstash_jobs.settings import Settings, settings
+from qstash_jobs.settings import Settings
+from tests.conftest import forget
 
 
 @pytest.fixture(scope="package")
@@ -25,14 +26,16 @@ def mailbox(running_mailbox: Mailbox) -> Mailbox:
 
 
 @pytest.fixture
-def mail_settings(mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """The settings of a function that sends to the mailbox; set others with it before the first use."""
+def mail_settings(mailbox: Mailbox, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """The settings of a function that sends to the mailbox; set others with it before the first use. The database has no
+    suppression list."""
     for field in Settings.model_fields.values():
         monkeypatch.delenv(str(field.alias), raising=False)
+    monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("RESEND_API_KEY", "re_test")
     monkeypatch.setenv("RESEND_API_URL", mailbox.url)
     monkeypatch.setenv("EMAIL_FROM", "Northwind <hello@northwind.example>")
     monkeypatch.setenv("PRODUCT_NAME", "Northwind")
-    settings.cache_clear()
+    forget()
     yield monkeypatch
-    settings.cache_clear()
+    forget()

@@ -18,7 +18,7 @@ from qstash_jobs.jobs.probe import Probe
 from qstash_jobs.jobs.process_webhook import ProcessWebhook
 from tests.integration.serving.conftest import Function, Record
 
-WEBHOOK = ProcessWebhook(source="custom", event="e", data={"secret": "word"})
+WEBHOOK = ProcessWebhook(source="custom", name="crm", event="e", data={"secret": "word"})
 
 
 def start(record: Record, job_id: UUID, lease: timedelta) -> None:
