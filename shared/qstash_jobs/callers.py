@@ -45,13 +45,16 @@ def caller_of(connection: object) -> Caller:
 
 
 def _sqlalchemy(connection: object) -> Connection | None:
-    """The SQLAlchemy connection in it. Looked up among what is imported already: who has one has imported it."""
-    module = sys.modules.get("sqlalchemy")
-    if module is not None and isinstance(connection, module.Connection):
+    """The SQLAlchemy connection in it. Looked up among what is imported already: who has one has imported it.
+
+    A module that another thread is importing just now, such as the publisher's, has not all of its names yet.
+    """
+    if (kind := getattr(sys.modules.get("sqlalchemy"), "Connection", None)) and isinstance(connection, kind):
         return cast("Connection", connection)
     orm = sys.modules.get("sqlalchemy.orm")
-    if orm is not None and isinstance(connection, orm.Session | orm.scoped_session):
-        found: Connection = connection.connection()
+    kinds = tuple(kind for name in ("Session", "scoped_session") if (kind := getattr(orm, name, None)))
+    if isinstance(connection, kinds):
+        found: Connection = cast("Any", connection).connection()
         return found
     return None
 

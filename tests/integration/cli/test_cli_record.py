@@ -42,7 +42,7 @@ def deliver(job: Job, error: Exception | None = None) -> UUID:
 def three(database: Database) -> list[UUID]:
     """One that waits, one that completed, one that failed; oldest first."""
     return [
-        create_test_job(CleanupOldData(cleanup_type="logs", days_old=1), user_id=8),
+        create_test_job(CleanupOldData(cleanup_type="logs", days_old=30), user_id=8),
         deliver(Probe()),
         deliver(Probe(), RuntimeError(HOSTILE)),
     ]
