@@ -14,7 +14,7 @@ from functions.generate_report import formats
 from functions.generate_report.document import Chart, Number
 
 WIDTH = 640
-HEIGHT = 216
+HEIGHT = 180
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 8, 12, 26
 _BAR = 26
 """The height of a row of bars."""
@@ -145,7 +145,8 @@ def _bars(chart: Chart) -> Iterator[str]:
         start, end = sorted((zero, zero + value * scale))
         yield _text(_NAMES, middle + 4, formats.name(label, _NAME_LENGTH) or formats.NOTHING, "end", "name")
         kind = "fill-0" if value >= 0 else "less"
-        yield f'<rect class="{kind}" x="{start:.1f}" y="{middle - 8:.1f}" width="{max(1, end - start):.1f}" height="16" rx="2"/>'
+        if value:
+            yield f'<rect class="{kind}" x="{start:.1f}" y="{middle - 8:.1f}" width="{max(1, end - start):.1f}" height="16" rx="2"/>'
         beside = (end + 6, "start") if value >= 0 else (start - 6, "end")
         yield _text(beside[0], middle + 4, text, beside[1])
     if chart.labels and low < 0:

@@ -120,9 +120,7 @@ def _subject(connection: Connection, organization_id: int | None) -> str | None:
     return str(name)
 
 
-def _note(
-    connection: Connection, run: Run, payload: GenerateReport, key: str, content_type: str, size: int
-) -> None:
+def _note(connection: Connection, run: Run, payload: GenerateReport, key: str, content_type: str, size: int) -> None:
     """The file's row: one, however often it is written."""
     from sqlalchemy import select
     from sqlalchemy.dialects.postgresql import insert

@@ -42,16 +42,15 @@ def pdf(report: Report) -> bytes:
     said = _said(report, lambda chart, _number: charts.draw(chart, style=charts.STYLE), _breakable)
     ended = report.period.to
     said["date"] = [ended.year, ended.month, ended.day]
-    written: bytes = typst.compile(
-        (HERE / "pdf" / "report.typ").read_bytes(),
+    return typst.compile(
+        str(HERE / "pdf" / "report.typ"),
         format="pdf",
-        font_paths=[FONTS],
+        font_paths=[str(FONTS)],
         ignore_system_fonts=True,
         # Data, and never a part of the program: what a person wrote cannot become markup.
         sys_inputs={"report": json.dumps(said)},
         timestamp=int(ended.timestamp()),
     )
-    return written
 
 
 def html(report: Report) -> bytes:

@@ -102,9 +102,7 @@ def _has_paid(moment: datetime) -> Select[Any]:
 def movements(source: Source) -> Select[Any]:
     """By currency and movement: how many customers, and their revenue a month at the period's beginning and its end."""
     begins, ends = source.period.begins, source.period.ends
-    parts = union_all(
-        _standing(begins, first=True), _standing(ends, first=False), _has_paid(begins)
-    ).subquery()
+    parts = union_all(_standing(begins, first=True), _standing(ends, first=False), _has_paid(begins)).subquery()
     customer = (
         select(
             parts.c.currency,
@@ -140,14 +138,16 @@ def movements(source: Source) -> Select[Any]:
 def along(source: Source) -> Select[Any]:
     """By currency and day or month: by how much revenue changed in it. What was before the period has no day."""
     changes = subscription_changes.c
-    order = {"partition_by": changes.subscription_id, "order_by": (changes.changed_at, changes.id)}
+    order = (changes.changed_at, changes.id)
     steps = (
         select(
             changes.changed_at,
             changes.currency,
             monthly().label("mrr"),
-            func.lag(changes.currency).over(**order).label("last_currency"),
-            func.lag(monthly()).over(**order).label("last_mrr"),
+            func.lag(changes.currency)
+            .over(partition_by=changes.subscription_id, order_by=order)
+            .label("last_currency"),
+            func.lag(monthly()).over(partition_by=changes.subscription_id, order_by=order).label("last_mrr"),
         )
         .where(changes.changed_at < source.period.ends)
         .subquery()

@@ -7,8 +7,10 @@ each of them, and once in the period.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
+from typing import Any
 
-from sqlalchemy import BigInteger, Select, and_, cast, func, select
+from sqlalchemy import BigInteger, ColumnElement, Select, and_, cast, func, select
 
 from functions.generate_report.document import (
     Chart,
@@ -30,8 +32,8 @@ TOP = 10
 def sections(source: Source) -> Iterator[Section]:
     """The whole report."""
     logs, by = activity_logs.c, source.period.grain
-    signed_up = {row.bucket: row.count for row in source.rows(_made_over_time(source))}
-    active = {row.bucket: (row.users, row.count) for row in source.rows(_activity_over_time(source))}
+    signed_up = {row.bucket: row.many for row in source.rows(_made_over_time(source))}
+    active = {row.bucket: (row.users, row.many) for row in source.rows(_activity_over_time(source))}
     new_users = source.row(_made(source, users.c.created_at))
     new_organizations = source.row(_made(source, organizations.c.created_at))
     people = source.row(_active_users(source))
@@ -79,37 +81,37 @@ def sections(source: Source) -> Iterator[Section]:
     )
 
 
-def _made(source: Source, moment: object) -> Select[tuple[int, int]]:
+def _made(source: Source, moment: ColumnElement[Any]) -> Select[int, int]:
     """How many rows of a table are of the period, and of the one before."""
-    now = source.is_now(moment)  # type: ignore[arg-type]
+    now = source.is_now(moment)
     return select(
         func.count().filter(now).label("now"),
         func.count().filter(~now).label("before"),
-    ).where(source.in_either(moment))  # type: ignore[arg-type]
+    ).where(source.in_either(moment))
 
 
-def _made_over_time(source: Source) -> Select[tuple[object, int]]:
+def _made_over_time(source: Source) -> Select[date, int]:
     moment = users.c.created_at
-    return (
-        select(source.bucket(moment), func.count().label("count")).where(source.within(moment)).group_by("bucket")
-    )
+    return select(source.bucket(moment), func.count().label("many")).where(source.within(moment)).group_by("bucket")
 
 
-def _activity_over_time(source: Source) -> Select[tuple[object, int, int]]:
+def _activity_over_time(source: Source) -> Select[Any]:
     # In two steps, because Postgres counts distinct values by sorting them, and groups by hashing.
     logs = activity_logs.c
     each = (
-        select(source.bucket(logs.created_at), logs.user_id, func.count().label("count"))
+        select(source.bucket(logs.created_at), logs.user_id, func.count().label("many"))
         .where(source.within(logs.created_at))
         .group_by("bucket", logs.user_id)
         .subquery()
     )
     return select(
-        each.c.bucket, func.count(each.c.user_id).label("users"), cast(func.sum(each.c["count"]), BigInteger).label("count")
+        each.c.bucket,
+        func.count(each.c.user_id).label("users"),
+        cast(func.sum(each.c.many), BigInteger).label("many"),
     ).group_by(each.c.bucket)
 
 
-def _active_users(source: Source) -> Select[tuple[int, int]]:
+def _active_users(source: Source) -> Select[int, int]:
     logs = activity_logs.c
     now = source.is_now(logs.created_at)
     each = (
@@ -125,21 +127,15 @@ def _active_users(source: Source) -> Select[tuple[int, int]]:
 
 def _top(source: Source, all_of_it: int) -> Section:
     logs = activity_logs.c
-    most = (
-        select(
-            logs.organization_id, func.count().label("count"), func.count(logs.user_id.distinct()).label("users")
-        )
+    ranked = source.rows(
+        select(logs.organization_id, func.count().label("many"))
         .where(and_(source.within(logs.created_at), logs.organization_id.is_not(None)))
         .group_by(logs.organization_id)
         .order_by(func.count().desc(), logs.organization_id)
         .limit(TOP)
-        .subquery()
     )
-    found = source.rows(
-        select(organizations.c.name, most.c.users, most.c["count"])
-        .join_from(most, organizations, organizations.c.id == most.c.organization_id)
-        .order_by(most.c["count"].desc(), organizations.c.id)
-    )
+    users_of = {row.id: (row.name, row.users) for row in source.rows(_who_was_active(source, [r[0] for r in ranked]))}
+    found = [(*users_of[row.organization_id], row.many) for row in ranked]
     return Section(
         title="Top organizations",
         charts=(
@@ -147,8 +143,8 @@ def _top(source: Source, all_of_it: int) -> Section:
                 title=f"The {TOP} most active organizations",
                 kind="bars",
                 axis="text",
-                labels=tuple(row.name for row in found),
-                series=(Series(name="Activities", values=tuple(row.count for row in found)),),
+                labels=tuple(name for name, _, _ in found),
+                series=(Series(name="Activities", values=tuple(count for *_, count in found)),),
             ),
         )
         if found
@@ -162,7 +158,23 @@ def _top(source: Source, all_of_it: int) -> Section:
                     Column(label="Activities"),
                     Column(label="Share of all", unit="percent"),
                 ),
-                rows=tuple((row.name, row.users, row.count, share(row.count, all_of_it)) for row in found),
+                rows=tuple((name, people, count, share(count, all_of_it)) for name, people, count in found),
             ),
         ),
+    )
+
+
+def _who_was_active(source: Source, ids: list[int]) -> Select[Any]:
+    """The names of these organizations, and how many users each had that were active."""
+    logs = activity_logs.c
+    each = (
+        select(logs.organization_id, logs.user_id)
+        .where(source.within(logs.created_at), logs.organization_id.in_(ids))
+        .group_by(logs.organization_id, logs.user_id)
+        .subquery()
+    )
+    return (
+        select(organizations.c.id, organizations.c.name, func.count(each.c.user_id).label("users"))
+        .join_from(each, organizations, organizations.c.id == each.c.organization_id)
+        .group_by(organizations.c.id, organizations.c.name)
     )

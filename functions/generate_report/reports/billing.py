@@ -17,7 +17,17 @@ from typing import Any
 from sqlalchemy import BigInteger, Row, Select, cast, func, select
 
 from functions.generate_report import revenue
-from functions.generate_report.document import Cell, Chart, Column, Figure, Section, Series, Table, change, compared, share
+from functions.generate_report.document import (
+    Cell,
+    Chart,
+    Column,
+    Figure,
+    Section,
+    Series,
+    Table,
+    compared,
+    share,
+)
 from functions.generate_report.source import Source
 from saas.tables import INVOICE_STATUSES, invoices
 
@@ -60,9 +70,7 @@ def sections(source: Source) -> Iterator[Section]:
     for row in source.rows(_failures(source)):
         found[row.currency].failures.append(row)
     told = {
-        currency: one
-        for currency, one in found.items()
-        if one.opening or one.closing or one.invoices or one.failures
+        currency: one for currency, one in found.items() if one.opening or one.closing or one.invoices or one.failures
     }
     if not told:
         yield Section(title="Billing", text="Nobody paid anything in this period, and no invoice was issued.")
@@ -76,7 +84,7 @@ def _invoices(source: Source) -> Select[Any]:
         select(
             bills.currency,
             bills.status,
-            func.count().label("count"),
+            func.count().label("many"),
             cast(func.sum(bills.amount_due), BigInteger).label("due"),
             cast(func.sum(bills.amount_paid), BigInteger).label("paid"),
         )
@@ -93,7 +101,7 @@ def _failures(source: Source) -> Select[Any]:
         select(
             bills.currency,
             reason,
-            func.count().label("count"),
+            func.count().label("many"),
             cast(due, BigInteger).label("due"),
             func.count().filter(bills.status == "paid").label("recovered"),
             func.count().filter(bills.status.in_(_LOST)).label("lost"),
@@ -152,15 +160,22 @@ def _figures(found: Found, currency: str) -> tuple[Figure, ...]:
     opening, closing = found.opening, found.closing
     begun, ended = found.customers(at_the_end=False), found.customers(at_the_end=True)
     gone, lost = _moved(found, "churn")
-    failed = sum(row.count for row in found.failures)
+    failed = sum(row.many for row in found.failures)
     recovered = sum(row.recovered for row in found.failures)
     return (
         compared("Revenue a month", closing, opening, currency=currency),
         compared("Paying customers", ended, begun),
-        Figure(label="Revenue churn", value=share(-lost, opening), unit="percent", note="of the revenue at the beginning"),
-        Figure(label="Customer churn", value=share(gone, begun), unit="percent", note="of the customers at the beginning"),
         Figure(
-            label="Collected", value=sum(row.paid for row in found.invoices.values()), unit="money", currency=currency,
+            label="Revenue churn", value=share(-lost, opening), unit="percent", note="of the revenue at the beginning"
+        ),
+        Figure(
+            label="Customer churn", value=share(gone, begun), unit="percent", note="of the customers at the beginning"
+        ),
+        Figure(
+            label="Collected",
+            value=sum(row.paid for row in found.invoices.values()),
+            unit="money",
+            currency=currency,
             note="of the invoices issued",
         ),
         Figure(label="Failed payments", value=failed, note=f"{recovered:,} paid since" if failed else None),
@@ -194,17 +209,27 @@ def _invoice_table(found: Found, currency: str) -> Table:
     return Table(
         title="Invoices by state",
         columns=(
-            Column(label="State", unit="text"), Column(label="Invoices"), _money("Due", currency), _money("Paid", currency),
+            Column(label="State", unit="text"),
+            Column(label="Invoices"),
+            _money("Due", currency),
+            _money("Paid", currency),
         ),
-        rows=tuple((row.status.capitalize(), row.count, row.due, row.paid) for row in rows),
-        total=("All", sum(row.count for row in rows), sum(row.due for row in rows), sum(row.paid for row in rows)),
+        rows=tuple((row.status.capitalize(), row.many, row.due, row.paid) for row in rows),
+        total=("All", sum(row.many for row in rows), sum(row.due for row in rows), sum(row.paid for row in rows)),
         note="Issued in the period, in the state that they have now.",
     )
 
 
 def _failure_table(found: Found, currency: str) -> Table:
     rows = [
-        (row.reason.replace("_", " ").capitalize(), row.count, row.due, row.recovered, row.lost, row.count - row.recovered - row.lost)
+        (
+            row.reason.replace("_", " ").capitalize(),
+            row.many,
+            row.due,
+            row.recovered,
+            row.lost,
+            row.many - row.recovered - row.lost,
+        )
         for row in found.failures
     ]
     columns = ("Failed", "", "Paid since", "Given up", "Still open")

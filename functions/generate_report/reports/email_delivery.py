@@ -21,7 +21,8 @@ def sections(source: Source) -> Iterator[Section]:
     """The whole report."""
     mails, by = email_deliveries.c, source.period.grain
     sent_before = source.row(select(func.count()).where(source.in_either(mails.sent_at), ~source.is_now(mails.sent_at)))
-    sent, delivered, bounced, complained = source.row(select(*_counts()).where(source.within(mails.sent_at)))
+    total = source.row(select(*_counts()).where(source.within(mails.sent_at)))
+    sent, delivered, bounced, complained = (int(number) for number in total)
     over_time = select(source.bucket(mails.sent_at), *_counts()).where(source.within(mails.sent_at)).group_by("bucket")
     days = source.over_time({row.bucket: tuple(row[1:]) for row in source.rows(over_time)}, 4)
     template = func.coalesce(mails.template, "none").label("template")

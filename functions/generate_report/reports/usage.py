@@ -29,7 +29,7 @@ CHARTED = 12
 """Actions in the chart; the table has all."""
 
 NOBODY = "No organization"
-_MOST = (desc("now"), desc("before"))
+_MOST: tuple[ColumnElement[Any], ...] = (desc("now"), desc("before"))
 _COMPARED = (Column(label="Activities"), Column(label="Period before"), Column(label="Change", unit="change"))
 
 
@@ -77,9 +77,9 @@ def _overview(source: Source, total: Row[Any]) -> Section:
     logs, by = activity_logs.c, source.period.grain
     days = source.over_time(
         {
-            row.bucket: (row.count,)
+            row.bucket: (row.many,)
             for row in source.rows(
-                select(source.bucket(logs.created_at), func.count().label("count"))
+                select(source.bucket(logs.created_at), func.count().label("many"))
                 .where(_scope(source), source.is_now(logs.created_at))
                 .group_by("bucket")
             )
@@ -139,13 +139,11 @@ def _overview(source: Source, total: Row[Any]) -> Section:
 def _organizations(source: Source, total: Row[Any]) -> Iterator[Section]:
     logs = activity_logs.c
     grouped = (
-        select(logs.organization_id, *_counted(source))
-        .where(_scope(source))
-        .group_by(logs.organization_id)
-        .subquery()
+        select(logs.organization_id, *_counted(source)).where(_scope(source)).group_by(logs.organization_id).subquery()
     )
     ranked = select(
-        grouped, func.row_number()
+        grouped,
+        func.row_number()
         .over(order_by=(grouped.c.now.desc(), grouped.c.before.desc(), grouped.c.organization_id))
         .label("rank"),
     ).subquery()
@@ -156,7 +154,7 @@ def _organizations(source: Source, total: Row[Any]) -> Iterator[Section]:
             kept,
             func.min(ranked.c.organization_id).label("organization_id"),
             func.min(organizations.c.name).label("name"),
-            func.count().label("count"),
+            func.count().label("many"),
             func.sum(ranked.c.now).label("now"),
             func.sum(ranked.c.before).label("before"),
         )
@@ -166,7 +164,7 @@ def _organizations(source: Source, total: Row[Any]) -> Iterator[Section]:
     )
     named, rest = [row for row in found if row.kept <= NAMED], [row for row in found if row.kept > NAMED]
     rows = [_row(row.name if row.organization_id is not None else NOBODY, row) for row in named]
-    rows += [_row(f"{row.count:,} others", row) for row in rest]
+    rows += [_row(f"{row.many:,} others", row) for row in rest]
     top = [row for row in named if row.now][:DETAILED]
     yield Section(
         title="By organization",
@@ -205,9 +203,7 @@ def _details(source: Source, top: Sequence[Row[Any]]) -> Iterator[Table]:
     )
     rows: list[tuple[Cell, ...]] = []
     for one in top:
-        rows += [
-            (one.name, *_row(row.action, row)) for row in found if row.organization_id == one.organization_id
-        ]
+        rows += [(one.name, *_row(row.action, row)) for row in found if row.organization_id == one.organization_id]
     yield Table(
         title=f"The {len(ids)} most active organizations by action" if len(ids) > 1 else "By organization and action",
         columns=(Column(label="Organization", unit="text"), Column(label="Action", unit="text"), *_COMPARED),
