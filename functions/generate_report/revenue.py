@@ -56,13 +56,15 @@ def monthly() -> ColumnElement[int]:
 def _at(moment: datetime) -> Subquery:
     """Each subscription as it was just before a moment."""
     changes = subscription_changes.c
-    return (
-        select(changes.subscription_id, changes.currency, monthly().label("mrr"))
+    newest = func.row_number().over(
+        partition_by=changes.subscription_id, order_by=(changes.changed_at.desc(), changes.id.desc())
+    )
+    ranked = (
+        select(changes.subscription_id, changes.currency, monthly().label("mrr"), newest.label("newest"))
         .where(changes.changed_at < moment)
-        .distinct(changes.subscription_id)
-        .order_by(changes.subscription_id, changes.changed_at.desc(), changes.id.desc())
         .subquery()
     )
+    return select(ranked.c.subscription_id, ranked.c.currency, ranked.c.mrr).where(ranked.c.newest == 1).subquery()
 
 
 def _standing(moment: datetime, *, first: bool) -> Select[Any]:
