@@ -21,7 +21,15 @@ PERIOD = {"from": "2030-01-01T00:00:00Z", "to": "2030-02-01T00:00:00Z"}
 VALID: dict[type[Job], dict[str, Any]] = {
     ProcessWebhook: {"source": "stripe", "event": "invoice.paid", "data": {"id": "evt_1"}, "signature": "t=1,v1=x"},
     ExportData: {"exportType": "users", "format": "csv", "filters": {"role": "owner"}, "notifyEmail": "a@b.example"},
-    GenerateReport: {"reportType": "usage", "dateRange": PERIOD, "recipients": ["a@b.example"], "format": "pdf"},
+    GenerateReport: {
+        "reportType": "usage",
+        "name": None,
+        "dateRange": PERIOD,
+        "timeZone": "Europe/Berlin",
+        "organizationId": 7,
+        "recipients": ["a@b.example"],
+        "format": "pdf",
+    },
     CleanupOldData: {"cleanupType": "logs", "daysOld": 30, "dryRun": True},
     ReconcileJobs: {},
 }
@@ -70,7 +78,8 @@ def test_a_valid_payload_travels(job_type: type[Job]) -> None:
         (ExportData, "exportType", ["users", "organizations", "activity-logs", "custom"]),
         (ExportData, "format", ["csv", "json", "xlsx"]),
         (ExportData, "filters", [None, {}, {"a": [1, None, {"b": "c"}]}]),
-        (GenerateReport, "reportType", ["analytics", "usage", "billing", "custom"]),
+        (GenerateReport, "organizationId", [None, 1, 2**63 - 1]),
+        (GenerateReport, "timeZone", ["UTC", "America/Argentina/Buenos_Aires"]),
         (GenerateReport, "format", ["pdf", "html", "json"]),
         (GenerateReport, "recipients", [["a@b.example"], ["a@b.example", "c@d.example"]]),
         (CleanupOldData, "cleanupType", ["old-sessions", "expired-invitations", "temp-files", "logs"]),

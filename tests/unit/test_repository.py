@@ -23,7 +23,7 @@ FOLDERS = sorted(path.name for path in (ROOT / "functions").iterdir() if path.is
 PLAIN = {"download", "failure-callback"}
 """Functions that serve no job type."""
 
-TO_COME = {"process-webhook", "export-data", "generate-report", "cleanup-old-data"}
+TO_COME = {"process-webhook", "export-data", "cleanup-old-data"}
 """Job types that can be enqueued already, and whose functions are still to be written."""
 
 PINNED = re.compile(r"^([a-z0-9][a-z0-9._-]*)==", re.MULTILINE)

@@ -26,17 +26,24 @@ CustomReport = Literal["email-delivery"]
 LONGEST = timedelta(days=5 * 366)
 """Of a period."""
 _YEARS = range(1970, 3000)
+_OF_ONE_MACHINE = frozenset({"localtime", "posixrules", "posix", "right"})
+"""Files beside the zones that mean another zone elsewhere, or that Postgres does not have."""
 
 
 def _unique(addresses: list[str]) -> list[str]:
     # Who is named twice means one person: no provider in use tells mailboxes apart by case.
-    return list({address.casefold(): address for address in reversed(addresses)}.values())[::-1]
+    first: dict[str, str] = {}
+    for address in addresses:
+        first.setdefault(address.casefold(), address)
+    return list(first.values())
 
 
 def _known(name: str) -> str:
     from zoneinfo import ZoneInfo
 
     try:
+        if name.partition("/")[0] in _OF_ONE_MACHINE:
+            raise LookupError(name)
         ZoneInfo(name)
     except (ValueError, OSError, LookupError):  # of a path, of a folder, of a name that there is not
         raise ValueError(f"there is no time zone {name!r}; one is called Europe/Berlin, another UTC") from None
