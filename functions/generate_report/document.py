@@ -15,6 +15,8 @@ Numbers stay numbers, in these units, and only what renders them makes words of 
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Sequence
 from typing import Literal
 
@@ -185,3 +187,13 @@ def column_of(rows: Sequence[Sequence[Cell]], index: int) -> tuple[Number, ...]:
     if len(numbers) < len(values):
         raise TypeError(f"column {index} has cells that are no numbers")
     return numbers
+
+
+def schema() -> str:
+    """The format `json` as a JSON Schema. Kept in `docs/reference/report.schema.json`; written anew with
+    `python -m functions.generate_report.document`."""
+    return json.dumps(Report.model_json_schema(by_alias=True, mode="serialization"), indent=2) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(schema())

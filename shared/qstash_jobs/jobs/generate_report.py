@@ -94,7 +94,7 @@ class GenerateReport(Job):
     organization_id: Annotated[int, Field(ge=1, lt=2**63)] | None = None
     """Of which organization alone; only `usage` can be."""
     recipients: Annotated[list[Email], AfterValidator(_unique), Field(min_length=1, max_length=50)]
-    """Who gets it, each once."""
+    """Who gets it, each once; up to 50."""
     format: Literal["pdf", "html", "json"]
     """The file's format."""
 
