@@ -1,7 +1,8 @@
 """Charts as SVG: one drawing for the page and for the PDF, which differ only in where its colours come from.
 
 The page's own style colours the classes, light and dark; a PDF takes a drawing that brings its style along. What a person
-wrote becomes text of the drawing and nothing else.
+wrote becomes text of the drawing and nothing else. On paper the typesetter writes the names of bars itself, at the places
+that are named here: in a drawing it gives a text of several scripts one font.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from functions.generate_report.document import Chart, Number
 WIDTH = 640
 HEIGHT = 180
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 8, 12, 26
-_BAR = 26
+BAR = 26
 """The height of a row of bars."""
-_NAMES = 190
+EDGE = 5
+"""What is above the first of them, and below the last."""
+NAMES = 190
 """The width that bars leave to their names."""
 _NAME_LENGTH = 30
 _LETTER = 6.2
@@ -26,7 +29,7 @@ _LETTER = 6.2
 _MOST_COLUMNS_APART = 120
 
 STYLE = """
-text { font-family: Inter, "Noto Sans Arabic", "Noto Sans Hebrew"; font-size: 11px; fill: #5c6471; }
+text { font-family: Inter; font-size: 11px; fill: #5c6471; }
 .name { fill: #15181e; }
 .grid { stroke: #e3e6eb; stroke-width: 1; }
 .zero { stroke: #8d95a3; stroke-width: 1; }
@@ -38,10 +41,10 @@ text { font-family: Inter, "Noto Sans Arabic", "Noto Sans Hebrew"; font-size: 11
 
 
 def draw(chart: Chart, *, style: str | None = None, identity: str | None = None) -> str:
-    """The chart as an `<svg>`. With `style` it stands for itself; with `identity` it names and describes itself to those
+    """The chart as an `<svg>`. With `style` it stands for itself, but for the names of bars; with `identity` it names and describes itself to those
     who do not see it."""
-    height = _BAR * max(1, len(chart.labels)) + 10 if chart.kind == "bars" else HEIGHT
-    content = list(_bars(chart) if chart.kind == "bars" else _along_time(chart))
+    height = BAR * max(1, len(chart.labels)) + 2 * EDGE if chart.kind == "bars" else HEIGHT
+    content = list(_bars(chart, named=style is None) if chart.kind == "bars" else _along_time(chart))
     if not any(value for series in chart.series for value in series.values):
         content.append(_text(WIDTH / 2, height / 2, "Nothing in this period", "middle"))
     about = ""
@@ -131,26 +134,32 @@ def _legend(chart: Chart) -> Iterator[str]:
         x += 28 + _LETTER * len(series.name) + 24
 
 
-def _bars(chart: Chart) -> Iterator[str]:
+def _bars(chart: Chart, *, named: bool) -> Iterator[str]:
     (series,) = chart.series
     low, high = min([0, *series.values]), max([0, *series.values])
     written = [formats.show(value, chart.unit, chart.currency) for value in series.values]
     # The value stands at the end of its bar, so the longest one's needs room there, on each side that has bars.
     room = max([len(text) for text in written], default=0) * _LETTER + 10
-    left, right = _NAMES + 10 + (room if low < 0 else 0), WIDTH - (room if high > 0 or low == 0 else 0)
+    left, right = NAMES + 10 + (room if low < 0 else 0), WIDTH - (room if high > 0 or low == 0 else 0)
     scale = (right - left) / ((high - low) or 1)
     zero = left - low * scale
     for row, (label, value, text) in enumerate(zip(chart.labels, series.values, written, strict=True)):
-        middle = 5 + _BAR * (row + 0.5)
+        middle = EDGE + BAR * (row + 0.5)
         start, end = sorted((zero, zero + value * scale))
-        yield _text(_NAMES, middle + 4, formats.name(label, _NAME_LENGTH) or formats.NOTHING, "end", "name")
+        if named:
+            yield _text(NAMES, middle + 4, short_name(label), "end", "name")
         kind = "fill-0" if value >= 0 else "less"
         if value:
             yield f'<rect class="{kind}" x="{start:.1f}" y="{middle - 8:.1f}" width="{max(1, end - start):.1f}" height="16" rx="2"/>'
         beside = (end + 6, "start") if value >= 0 else (start - 6, "end")
         yield _text(beside[0], middle + 4, text, beside[1])
     if chart.labels and low < 0:
-        yield f'<path class="zero" d="M{zero:.1f} 3V{5 + _BAR * len(chart.labels)}"/>'
+        yield f'<path class="zero" d="M{zero:.1f} 3V{EDGE + BAR * len(chart.labels)}"/>'
+
+
+def short_name(label: str) -> str:
+    """What stands beside a bar."""
+    return formats.name(label, _NAME_LENGTH) or formats.NOTHING
 
 
 def _labelled(count: int) -> range:

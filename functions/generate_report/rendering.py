@@ -41,6 +41,7 @@ def pdf(report: Report) -> bytes:
 
     said = _said(report, lambda chart, _number: charts.draw(chart, style=charts.STYLE), _breakable)
     ended = report.period.to
+    said["drawn"] = {"width": charts.WIDTH, "row": charts.BAR, "edge": charts.EDGE, "names": charts.NAMES}
     said["date"] = [ended.year, ended.month, ended.day]
     return typst.compile(
         str(HERE / "pdf" / "report.typ"),
@@ -138,7 +139,12 @@ class Words:
 
     def _chart(self, chart: Chart) -> dict[str, Any]:
         self.drawn += 1
-        return {"title": chart.title, "svg": self.draw(chart, self.drawn), "about": charts.describe(chart)}
+        return {
+            "title": chart.title,
+            "svg": self.draw(chart, self.drawn),
+            "about": charts.describe(chart),
+            "names": [charts.short_name(label) for label in chart.labels] if chart.kind == "bars" else [],
+        }
 
     def _table(self, table: Table) -> dict[str, Any]:
         return {
@@ -152,7 +158,7 @@ class Words:
     def _row(self, row: tuple[Cell, ...], columns: tuple[Column, ...], *, total: bool = False) -> list[str]:
         units = ["text" if total and not index else column.unit for index, column in enumerate(columns)]
         return [
-            self.text(formats.show(cell, unit, column.currency))
+            "" if total and cell is None else self.text(formats.show(cell, unit, column.currency))
             for cell, unit, column in zip(row, units, columns, strict=True)
         ]
 
