@@ -189,7 +189,9 @@ def test_links_lead_somewhere(path: Path) -> None:
         file, _, anchor = link.partition("#")
         target = (path.parent / file).resolve() if file else path
         headings = (
-            {heading(one) for one in re.findall(r"^#+ (.+)$", target.read_text(), re.M)} if target.is_file() else set()
+            {heading(one) for one in re.findall(r"^#+ (.+)$", target.read_text(), re.M)}
+            if target.suffix == ".md" and target.is_file()
+            else set()
         )
         if not target.exists() or (anchor and anchor not in headings):
             broken.append(link)

@@ -77,7 +77,7 @@ class GenerateReport(Job):
         name="generate-report",
         retries=2,
         timeout=timedelta(seconds=180),
-        memory=1024,
+        memory=512,
         publishes=True,
         secrets=("JOBS_LINK_KEY",),
         grants=("s3:exports",),
