@@ -239,6 +239,29 @@ def test_the_edges_of_a_period(engine: Engine, make: Make) -> None:
     assert report.period.label == "29 March 2026"
 
 
+def test_the_edges_of_a_part_of_a_day(engine: Engine, make: Make) -> None:
+    """What a table counts by day has the same edges as the figures, also when they are no midnights."""
+    begins, ends = datetime(2026, 3, 3, 9, tzinfo=BERLIN), datetime(2026, 3, 3, 17, tzinfo=BERLIN)
+    tick = timedelta(microseconds=1)
+    moments = [begins - tick, begins, ends - tick, ends]
+    mail = {"address": "a@b.example", "template": "welcome"}
+    fill(
+        engine,
+        tables.email_deliveries,
+        [mail | {"resend_id": f"re_{number}", "sent_at": one} for number, one in enumerate(moments)],
+    )
+    fill(engine, tables.activity_logs, [{"action": "tick", "created_at": one} for one in moments])
+
+    mails = make("custom", (begins, ends), BERLIN, name="email-delivery")
+    usage = make("usage", (begins, ends), BERLIN)
+
+    assert figures(mails)["Sent"] == (2, 1)
+    assert table(mails, "By day").rows == (("2026-03-03", 2, 0, 0, 0),)
+    assert figures(usage)["Activities"] == (2, 1)
+    assert table(usage, "By day").rows == (("2026-03-03", 2),)
+    assert mails.period.label == "3 March 2026, 09:00 to 17:00"
+
+
 @pytest.mark.parametrize(
     ("first", "counts"),
     [(date(2026, 3, 28), [24, 23, 24]), (date(2026, 10, 24), [24, 25, 24])],
