@@ -23,6 +23,8 @@ EDGE = 5
 """What is above the first of them, and below the last."""
 NAMES = 190
 """The width that bars leave to their names."""
+_LEGEND = 16
+"""The height of the names of several lines, above them."""
 _NAME_LENGTH = 30
 _LETTER = 6.2
 """About how wide a letter is at the size of all text here."""
@@ -91,10 +93,11 @@ def _along_time(chart: Chart) -> Iterator[str]:
     low, high = min([0, *values]), max([0, *values])
     marks = ticks(low, high, whole=chart.unit != "percent") if low != high else [0, 1]
     bottom, top = marks[0], marks[-1]
-    across, up = WIDTH - _LEFT - _RIGHT, HEIGHT - _TOP - _BOTTOM
+    above = _TOP + (_LEGEND if len(chart.series) > 1 else 0)
+    across, up = WIDTH - _LEFT - _RIGHT, HEIGHT - above - _BOTTOM
 
     def y(value: float) -> float:
-        return _TOP + up * (top - value) / (top - bottom)
+        return above + up * (top - value) / (top - bottom)
 
     for mark in marks:
         yield f'<path class="{"zero" if mark == 0 else "grid"}" d="M{_LEFT} {y(mark):.1f}H{WIDTH - _RIGHT}"/>'
@@ -127,7 +130,7 @@ def _line(number: int, xs: list[float], ys: list[float]) -> Iterator[str]:
 
 
 def _legend(chart: Chart) -> Iterator[str]:
-    x = float(_LEFT + 6)
+    x = float(_LEFT)
     for number, series in enumerate(chart.series):
         yield f'<path class="line line-{number}" d="M{x:.0f} {_TOP + 2}h22"/>'
         yield _text(x + 28, _TOP + 6, formats.name(series.name, _NAME_LENGTH), "start", "name")
