@@ -44,8 +44,7 @@ def generate(payload: GenerateReport, run: Run) -> Done:
     content = kind.write(report)
     run.progress(0.85, "Writing the file")
     key = f"{REPORTS}{run.job_id}.{payload.format}"
-    first, last = report.period.from_.date(), report.period.label
-    filename = f"{report.name}-{first}.{payload.format}"
+    filename = f"{report.name}-{report.period.from_.date()}.{payload.format}"
     bucket().put(key, content, FileType(content_type=kind.content_type, filename=filename))
     with run.connection() as connection:
         _note(connection, run, payload, key, kind.content_type, len(content))
@@ -53,7 +52,7 @@ def generate(payload: GenerateReport, run: Run) -> Done:
     run.logger.info("Report made", extra={"report": report.name, "bytes": len(content), "attached": attached})
     return Done(
         {"key": key, "bytes": len(content), "sent": "attached" if attached else "linked"},
-        then=_mails(payload, report.title, last, key, filename, attached=attached),
+        then=_mails(payload, report, key, filename, attached=attached),
     )
 
 
@@ -143,9 +142,8 @@ def _note(connection: Connection, run: Run, payload: GenerateReport, key: str, c
     connection.execute(row.on_conflict_do_update(index_elements=[files.c.s3_key], set_=again))
 
 
-def _mails(
-    payload: GenerateReport, title: str, period: str, key: str, filename: str, *, attached: bool
-) -> list[SendEmail]:
+def _mails(payload: GenerateReport, report: Report, key: str, filename: str, *, attached: bool) -> list[SendEmail]:
+    title, period = report.title, report.period.label
     if attached:
         data = ReportReadyData(report_name=title, period=period)
         return [data.addressed(to, Attachment(key=key, filename=filename)) for to in payload.recipients]
