@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -100,6 +102,31 @@ def test_plain_text_only(page: Page, mailbox: Mailbox) -> None:
     expect(page.locator("#text")).to_be_visible()
     assert page.locator("#text").text_content() == "Hello\n  Ada"
     expect(page.get_by_role("tab", name="HTML")).to_be_disabled()
+
+
+def test_downloads_what_is_attached(page: Page, mailbox: Mailbox) -> None:
+    """Each attached file is a link that saves it, whatever it calls itself; a mail without files shows none."""
+    name = "<b>März</b>.html"
+    content = b"<script>document.title = 'run'</script>"
+    attached = [{"filename": name, "content": base64.b64encode(content).decode()}]
+    send(mailbox, subject="Plain", text="nothing attached")
+    send(mailbox, text="see attached", attachments=attached)
+    open_first(page)
+
+    link = page.get_by_role("list", name="Attachments").get_by_role("link")
+    expect(link).to_contain_text(name)
+    expect(link).to_contain_text(f"{len(content)} bytes")
+    with page.expect_download() as saved:
+        link.click()
+    assert Path(saved.value.path()).read_bytes() == content
+    assert saved.value.suggested_filename == "_b_März__b_.html"
+    page.get_by_role("tab", name="Headers").click()
+    expect(page.get_by_role("row", name="Attachments")).to_contain_text(name)
+    expect(page).to_have_title("Mailbox (2)")
+
+    page.locator("#list a").nth(1).click()
+    expect(page.locator("#subject")).to_have_text("Plain")
+    expect(page.locator("#files")).to_be_hidden()
 
 
 def test_links_open_apart(page: Page, mailbox: Mailbox) -> None:

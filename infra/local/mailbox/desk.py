@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 from pydantic import ValidationError
 from starlette.requests import Request
@@ -50,6 +51,7 @@ class Desk:
             Route("/api/mails", self._clear, methods=["DELETE"]),
             Route("/api/mails/{mail_id}", self._one, methods=["GET"]),
             Route("/mails/{mail_id}", self._html, methods=["GET"]),
+            Route("/mails/{mail_id}/attachments/{number:int}", self._attachment, methods=["GET"]),
             Route("/api/faults", self._show_faults, methods=["GET"]),
             Route("/api/faults", self._add_fault, methods=["POST"]),
             Route("/api/faults", self._clear_faults, methods=["DELETE"]),
@@ -75,6 +77,19 @@ class Desk:
             raise Refused(404, "not_found", "This email is plain text only.")
         return HTMLResponse(links_apart(html), headers={"content-security-policy": MAIL_POLICY})
 
+    async def _attachment(self, request: Request) -> Response:
+        mail, number = self._found(request), request.path_params["number"]
+        if number >= len(mail.attachments):
+            raise Refused(404, "not_found", "Attachment not found")
+        file = mail.attachments[number]
+        # Somebody else's file, whatever it calls itself: it is saved, and never shown under this address.
+        headers = {
+            "content-disposition": f"attachment; filename*=UTF-8''{quote(_file_name(file.filename), safe='')}",
+            "content-security-policy": "sandbox; default-src 'none'",
+            "x-content-type-options": "nosniff",
+        }
+        return Response(file.data, media_type="application/octet-stream", headers=headers)
+
     async def _show_faults(self, _request: Request) -> Response:
         return JSONResponse({"faults": self._faults.as_json()})
 
@@ -99,6 +114,11 @@ class Desk:
         if mail is None:
             raise Refused(404, "not_found", "Email not found")
         return mail
+
+
+def _file_name(given: str) -> str:
+    """What a file may be saved as: without folders, and without what cannot be part of a name."""
+    return re.sub(r'[\x00-\x1f\x7f/\\:*?"<>|]', "_", given).strip(". ") or "unnamed"
 
 
 def links_apart(html: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -52,10 +53,25 @@ class Tag(BaseModel):
     value: Annotated[str, AfterValidator(_tag)]
 
 
+def _content(value: str) -> str:
+    try:
+        base64.b64decode(value, validate=True)
+    except ValueError:
+        raise ValueError("The content must be Base64 encoded.") from None
+    return value
+
+
 class Attachment(BaseModel):
-    """A file that came with the mail; its content is not kept."""
+    """A file that came with the mail. One that is only linked to has no content here: nothing is fetched."""
 
     filename: str = "unnamed"
+    content: Annotated[str, AfterValidator(_content)] = ""
+    """In Base64."""
+
+    @property
+    def data(self) -> bytes:
+        """What the file holds."""
+        return base64.b64decode(self.content)
 
 
 class Draft(BaseModel):
@@ -82,6 +98,11 @@ class Mail(Draft):
     id: str
     created_at: datetime
     idempotency_key: str | None = None
+
+    @property
+    def attached(self) -> int:
+        """How many bytes of Base64 came with it."""
+        return sum(len(one.content) for one in self.attachments)
 
     def as_resend(self) -> dict[str, Any]:
         """The mail as Resend's API shows it."""
@@ -110,7 +131,10 @@ class Mail(Draft):
             "replyTo": self.reply_to,
             "headers": self.headers,
             "tags": {tag.name: tag.value for tag in self.tags},
-            "attachments": [attachment.filename for attachment in self.attachments],
+            "attachments": [
+                {"filename": one.filename, "size": len(one.data), "path": f"/mails/{self.id}/attachments/{number}"}
+                for number, one in enumerate(self.attachments)
+            ],
             "idempotencyKey": self.idempotency_key,
         }
 

@@ -16,6 +16,8 @@ from infra.local.mailbox.mail import Draft, Mail, accepted
 
 KEEP = 500
 """Mails; of more the oldest go."""
+KEEP_ATTACHED = 200_000_000
+"""Bytes of Base64 that are attached to them; of more the oldest mails go too, but never the newest."""
 KEY_LIFETIME = timedelta(hours=24)
 
 _SCHEMA = """
@@ -112,6 +114,12 @@ class Store:
 
     def _forget_oldest(self) -> None:
         oldest = list(self._mails)[: max(0, len(self._mails) - KEEP)]
+        attached = sum(mail.attached for mail in self._mails.values())
+        for mail in list(self._mails.values())[len(oldest) : -1]:
+            if attached <= KEEP_ATTACHED:
+                break
+            oldest.append(mail.id)
+            attached -= mail.attached
         with self._file:
             self._file.executemany("DELETE FROM mails WHERE id = ?", [(mail_id,) for mail_id in oldest])
         for mail_id in oldest:

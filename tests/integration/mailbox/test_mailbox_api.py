@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import signal
 import socket
 import subprocess
@@ -15,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from infra.local.mailbox import Mailbox, PortTaken
+from infra.local.mailbox import Mailbox, PortTaken, store
 from infra.local.mailbox.store import KEEP
 
 MAIL: dict[str, Any] = {
@@ -164,6 +165,71 @@ def test_keeps_the_newest(mailbox: Mailbox, client: httpx.Client) -> None:
 
     assert len(mailbox.mails()) == KEEP
     assert {mail.subject for mail in mailbox.mails()} == {str(number) for number in range(1, KEEP // 100 + 1)}
+
+
+def test_keeps_what_is_attached(mailbox: Mailbox, client: httpx.Client) -> None:
+    """A file that comes with a mail can be downloaded, byte for byte, under a name that is safe to save it as."""
+    content = bytes(range(256))
+    attached = {"filename": "../Bericht 'Ä'.pdf", "content": base64.b64encode(content).decode()}
+    client.post("/emails", json=MAIL | {"attachments": [attached]}).raise_for_status()
+
+    (mail,) = mailbox.mails()
+    (told,) = client.get(f"/api/mails/{mail.id}").json()["attachments"]
+    answer = client.get(told["path"])
+
+    assert told == {"filename": attached["filename"], "size": 256, "path": f"/mails/{mail.id}/attachments/0"}
+    assert answer.content == content
+    assert answer.headers["content-disposition"] == "attachment; filename*=UTF-8''_Bericht%20%27%C3%84%27.pdf"
+    assert (answer.headers["x-content-type-options"], answer.headers["content-type"]) == (
+        "nosniff",
+        "application/octet-stream",
+    )
+    assert "attachments" not in client.get(f"/emails/{mail.id}").json()
+    assert client.get(f"/mails/{mail.id}/attachments/1").status_code == 404
+
+
+def test_a_file_that_claims_to_be_a_page_is_not_shown(mailbox: Mailbox, client: httpx.Client) -> None:
+    """A browser saves it, and would run nothing of it if it did not."""
+    page = base64.b64encode(b"<script>parent.document.title = 1</script>").decode()
+    client.post("/emails", json=MAIL | {"attachments": [{"filename": "a.html", "content": page}]})
+
+    answer = client.get(f"/mails/{mailbox.mails()[0].id}/attachments/0")
+
+    assert answer.headers["content-disposition"].startswith("attachment;")
+    assert answer.headers["content-security-policy"] == "sandbox; default-src 'none'"
+    assert "html" not in answer.headers["content-type"]
+
+
+def test_refuses_an_attachment_that_is_no_base64(client: httpx.Client) -> None:
+    """As Resend does; the whole mail is refused."""
+    answer = client.post("/emails", json=MAIL | {"attachments": [{"filename": "a.pdf", "content": "%PDF-1.7"}]})
+
+    assert (answer.status_code, answer.json()["name"]) == (422, "validation_error")
+    assert answer.json()["message"].startswith("Invalid `attachments` field.")
+
+
+def test_attachments_stay_over_a_restart(tmp_path: Path) -> None:
+    """With a folder, files are there again too."""
+    attached = {"filename": "a.txt", "content": base64.b64encode(b"hello").decode()}
+    with Mailbox(folder=tmp_path / "mails") as before, client_of(before) as client:
+        client.post("/emails", json=MAIL | {"attachments": [attached]}).raise_for_status()
+
+    with Mailbox(folder=tmp_path / "mails") as after:
+        assert [file.data for file in after.mails()[0].attachments] == [b"hello"]
+
+
+def test_large_attachments_push_old_mails_out(
+    mailbox: Mailbox, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much is attached, the mailbox's memory has an end; the newest mail is kept whatever its size."""
+    monkeypatch.setattr(store, "KEEP_ATTACHED", 1000)
+    for number, size in enumerate((300, 300, 300, 900)):
+        attached = {"filename": "a", "content": base64.b64encode(bytes(size)).decode()}
+        client.post("/emails", json=MAIL | {"subject": str(number), "attachments": [attached]}).raise_for_status()
+        if number == 2:
+            assert [mail.subject for mail in mailbox.mails()] == ["2", "1"]
+
+    assert [mail.subject for mail in mailbox.mails()] == ["3"]
 
 
 def test_clear(mailbox: Mailbox, client: httpx.Client) -> None:

@@ -11,10 +11,11 @@ import pytest
 from resend.exceptions import ResendError
 
 from functions.send_email import provider
-from functions.send_email.handler import send
+from functions.send_email.handler import ATTACHMENTS_LIMIT, send
 from infra.local.mailbox import Mailbox
+from qstash_jobs.bucket import Bucket, FileType
 from qstash_jobs.errors import NonRetryable, Retry, Steering
-from qstash_jobs.jobs.send_email import EmailTemplate, SendEmail
+from qstash_jobs.jobs.send_email import Attachment, EmailTemplate, ReportReadyData, SendEmail
 from qstash_jobs.serving import serve
 from qstash_jobs.settings import settings
 from qstash_jobs.testing import Context, deliver_twice, run_inline, signed_event
@@ -260,4 +261,74 @@ def test_a_refused_mail_fails_for_good(mailbox: Mailbox, environment: pytest.Mon
     answer = serve(SendEmail, send)(event, Context(timedelta(seconds=30)))
 
     assert answer["statusCode"] == 489
+    assert mailbox.mails() == []
+
+
+@pytest.fixture
+def files(bucket: Bucket, mailbox: Mailbox, environment: pytest.MonkeyPatch) -> Bucket:
+    """A bucket, and settings that lead to it and to the mailbox."""
+    environment.setenv("RESEND_API_KEY", "re_test")
+    environment.setenv("RESEND_API_URL", mailbox.url)
+    settings.cache_clear()
+    return bucket
+
+
+REPORT = ReportReadyData(report_name="Billing", period="1 to 31 March 2026")
+PDF = FileType(content_type="application/pdf", filename="billing.pdf")
+
+
+def test_sends_what_is_attached(mailbox: Mailbox, files: Bucket) -> None:
+    """Files of the bucket arrive with the mail, each under its name and byte for byte."""
+    content = bytes(range(256)) * 40
+    files.put("reports/a.pdf", content, PDF)
+    files.put("exports/b.csv", b"id\r\n", PDF)
+    mail_job = REPORT.addressed(
+        ADDRESS,
+        Attachment(key="reports/a.pdf", filename="Bericht März.pdf"),
+        Attachment(key="exports/b.csv", filename="b.csv"),
+    )
+
+    run_inline(send, mail_job)
+
+    (mail,) = mailbox.mails()
+    assert [(file.filename, file.data) for file in mail.attachments] == [
+        ("Bericht März.pdf", content),
+        ("b.csv", b"id\r\n"),
+    ]
+    assert "The report is attached to this mail." in (mail.text or "")
+
+
+def test_a_second_attempt_attaches_the_same(mailbox: Mailbox, files: Bucket) -> None:
+    """A repeated attempt sends the same request, which the provider knows to be the same mail."""
+    files.put("reports/a.pdf", b"%PDF", PDF)
+    mail_job, job_id = REPORT.addressed(ADDRESS, Attachment(key="reports/a.pdf", filename="a.pdf")), uuid4()
+    mailbox.fail(500, accept=True)
+
+    with pytest.raises(ResendError):
+        run_inline(send, mail_job, job_id=job_id)
+
+    (mail,) = mailbox.mails()
+    assert run_inline(send, mail_job, job_id=job_id) == {"emailId": mail.id}
+    assert len(mailbox.mails()) == 1
+
+
+def test_a_file_that_is_gone_fails_for_good(mailbox: Mailbox, files: Bucket) -> None:
+    """No repetition brings a deleted file back; the reason names it, and nothing is sent."""
+    gone = Attachment(key="reports/gone.pdf", filename="March.pdf")
+
+    with pytest.raises(NonRetryable, match=r"March\.pdf cannot be attached.*reports/gone\.pdf"):
+        run_inline(send, REPORT.addressed(ADDRESS, gone))
+
+    assert mailbox.mails() == []
+
+
+def test_what_is_too_large_fails_for_good(mailbox: Mailbox, files: Bucket) -> None:
+    """Files that no mail can carry, alone or together, are refused before they are read, with the way out."""
+    half = bytes(ATTACHMENTS_LIMIT // 2 + 1)
+    files.put("reports/half.pdf", half, PDF)
+    attached = [Attachment(key="reports/half.pdf", filename=f"{number}.pdf") for number in range(2)]
+
+    with pytest.raises(NonRetryable, match=r"more than 20,000,000 bytes: send a link instead"):
+        run_inline(send, REPORT.addressed(ADDRESS, *attached))
+
     assert mailbox.mails() == []

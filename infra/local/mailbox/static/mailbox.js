@@ -76,11 +76,27 @@ function headersOf(mail) {
     ["Subject", mail.subject],
     ...Object.entries(mail.headers),
     ...Object.entries(mail.tags).map(([name, value]) => [`Tag: ${name}`, value]),
-    ["Attachments", mail.attachments.join(", ")],
+    ["Attachments", mail.attachments.map((file) => file.filename).join(", ")],
     ["Idempotency-Key", mail.idempotencyKey],
     ["Email id", mail.id],
   ];
   return all.filter(([, value]) => value);
+}
+
+function sizeOf(bytes) {
+  const [unit, divisor] = bytes < 1000 ? ["byte", 1] : bytes < 1e6 ? ["kilobyte", 1000] : ["megabyte", 1e6];
+  const format = { style: "unit", unit, unitDisplay: bytes < 1000 ? "long" : "short", maximumFractionDigits: 1 };
+  return new Intl.NumberFormat(undefined, format).format(bytes / divisor);
+}
+
+function fileItem(file) {
+  const link = element("a", "file");
+  link.href = file.path;
+  link.download = "";
+  link.append(element("span", "filename", file.filename), element("small", "", sizeOf(file.size)));
+  const item = element("li");
+  item.append(link);
+  return item;
 }
 
 function frame(mail) {
@@ -98,6 +114,8 @@ function showMail(mail) {
   at("to").textContent = mail.to.join(", ");
   at("received").textContent = full.format(new Date(mail.createdAt));
   at("received").dateTime = mail.createdAt;
+  at("files").replaceChildren(...mail.attachments.map(fileItem));
+  at("files").hidden = mail.attachments.length === 0;
   at("text").textContent = mail.text ?? "This mail has no plain text.";
   at("headers").replaceChildren(...headersOf(mail).map(headerRow));
   at("tab-html").disabled = mail.html === null;
