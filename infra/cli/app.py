@@ -8,7 +8,7 @@ from typing import NoReturn
 import typer
 from rich.markup import escape
 
-from infra.cli import actions, desk, doctor, invoke, new, qstash, record, schedules, seed, webhook
+from infra.cli import actions, demo, desk, doctor, invoke, new, qstash, record, schedules, seed, webhook
 from infra.cli.screen import errors
 from infra.local.desk import DeskFailed
 from infra.local.postgres import PostgresFailed
@@ -35,7 +35,7 @@ HINTS = {
 DESK, JOBS, CARE, BUILD = "On the desk", "Jobs", "Care", "Building"
 
 app.command(rich_help_panel=DESK)(desk.dev)
-app.command(rich_help_panel=DESK)(desk.demo)
+app.command(rich_help_panel=DESK)(demo.demo)
 app.command(rich_help_panel=DESK)(desk.clean)
 app.command(rich_help_panel=DESK)(seed.seed)
 app.command("qstash", rich_help_panel=DESK)(qstash.run)

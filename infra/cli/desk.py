@@ -7,13 +7,9 @@ import re
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from datetime import timedelta
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
@@ -29,17 +25,14 @@ from infra.cli.environment import FOLDER
 from infra.cli.reading import transaction
 from infra.cli.record import took
 from infra.cli.screen import ago, brief, console, show, span, status, table
-from infra.local.desk import ROOT, Desk, DeskFailed, Ports, declare_schedules, only_one
+from infra.local.desk import Desk, DeskFailed, Ports, declare_schedules, only_one
 from qstash_jobs.errors import DatabaseUnreachable
 
 if TYPE_CHECKING:
     from qstash_jobs.executions.queries import Execution
-    from qstash_jobs.job import Job
 
 LOG = "desk.log"
 POLL_SECONDS = 0.5
-DEMO_TIME_SCALE = 20.0
-DEMO_SECONDS = 60.0
 
 
 def dev(
@@ -203,120 +196,3 @@ def clean() -> None:
         if postgres.folder.exists():
             postgres.remove()
         shutil.rmtree(FOLDER)
-
-
-@dataclass(frozen=True)
-class Act:
-    """One job of the demo, and how it is to end."""
-
-    what: str
-    job: Job
-    ends: str
-    attempts: int
-    retries: int | None = None
-    redriven: bool = False
-
-
-def _acts() -> list[Act]:
-    from infra.cli.samples import MAILS
-    from qstash_jobs.jobs.probe import Probe, ProbeMode
-
-    return [
-        *(Act(f"mail: {mail.template}", mail, "completed", 1) for mail in MAILS),
-        Act("succeeds", Probe(), "completed", 1),
-        Act("fails once", Probe(mode=ProbeMode.FAIL_ONCE), "completed", 2),
-        Act("asks for a later attempt", Probe(mode=ProbeMode.RETRY_LATER), "completed", 2),
-        Act("continues twice", Probe(mode=ProbeMode.CONTINUE), "completed", 3),
-        Act("its process dies once", Probe(mode=ProbeMode.CRASH_ONCE), "completed", 2),
-        Act("fails always", Probe(mode=ProbeMode.FAIL_ALWAYS), "failed", 3),
-        Act("is not retryable", Probe(mode=ProbeMode.NOT_RETRYABLE), "failed", 1),
-        Act("runs out of time", Probe(mode=ProbeMode.TIME_OUT), "failed", 1, retries=0),
-        Act("fails, is redriven", Probe(mode=ProbeMode.FAIL_ONCE), "completed", 2, retries=0, redriven=True),
-    ]
-
-
-def demo(
-    time_scale: Annotated[float, typer.Option(min=0.001, help="Backoff, delays and cron run so much faster.")] = (
-        DEMO_TIME_SCALE
-    ),
-) -> None:
-    """Start everything apart, enqueue one of each mail and probes that fail on purpose, and wait until all is settled.
-
-    Exit 0 only if every job ended as it should.
-
-    [dim]jobs demo[/]
-    """
-    began = time.monotonic()
-    folder = Path(tempfile.mkdtemp(prefix="jobs-demo-"))
-    log_path = ROOT / "build" / "demo.log"
-    log_path.parent.mkdir(exist_ok=True)
-    with log_path.open("w", buffering=1) as log:
-        desk = Desk(
-            folder,
-            ports=Ports(0, 0, 0, 0),
-            time_scale=time_scale,
-            log=lambda part, line: print(f"{part}: {line}", file=log),
-        )
-        try:
-            with desk, desk.relay():
-                os.environ.update(desk.environment)
-                well = _play(began)
-        finally:
-            if desk.postgres is not None:
-                desk.postgres.remove()
-            shutil.rmtree(folder, ignore_errors=True)
-    if not well:
-        console.print(f"[bold red]Not every job ended as it should.[/] The functions' logs are in {log_path}")
-        raise typer.Exit(1)
-
-
-def _play(began: float) -> bool:
-    from qstash_jobs import dispatch
-
-    acts = _acts()
-    ids = [dispatch.enqueue(act.job, retries=act.retries) for act in acts]
-    console.print(f"{len(ids)} jobs enqueued after {time.monotonic() - began:.1f} s")
-    redriven: set[UUID] = set()
-    until = time.monotonic() + DEMO_SECONDS
-    while True:
-        rows = _rows(ids)
-        for act, row in zip(acts, rows, strict=True):
-            if act.redriven and row.status == "failed" and row.job_id not in redriven:
-                dispatch.requeue(row.job_id, by="the demo")
-                redriven.add(row.job_id)
-        settled = all(
-            row.status in {"completed", "failed", "cancelled"} and (not act.redriven or row.generation > 1)
-            for act, row in zip(acts, rows, strict=True)
-        )
-        if settled or time.monotonic() > until:
-            break
-        time.sleep(0.1)
-    return _curtain(acts, rows, time.monotonic() - began)
-
-
-def _rows(ids: list[UUID]) -> list[Execution]:
-    from qstash_jobs.executions import queries
-
-    with transaction() as connection:
-        found = [queries.get(connection, job_id) for job_id in ids]
-    return [row for row in found if row is not None]
-
-
-def _curtain(acts: list[Act], rows: list[Execution], seconds: float) -> bool:
-    made = table("", "type", "what it does", "status", "attempts", "took", "error")
-    all_well = True
-    for act, row in zip(acts, rows, strict=True):
-        well = (row.status, row.attempts) == (act.ends, act.attempts)
-        all_well = all_well and well
-        made.add_row(
-            "[green]✓[/]" if well else "[bold red]✗[/]",
-            row.job_type,
-            act.what,
-            status(row.status),
-            f"{row.attempts} of {row.max_attempts}",
-            span(took(row)),
-            brief(row.error, 50),
-        )
-    show(made)
-    console.print(f"{len(rows)} jobs settled after {span(timedelta(seconds=seconds))}")
-    return all_well

@@ -1,10 +1,18 @@
-"""One of each mail, as the demo sends them."""
+"""One of each mail and of each kind of work, as the demo enqueues them."""
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+import json
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
+from infra.local.desk import ROOT
+from qstash_jobs.job import Job
+from qstash_jobs.jobs.cleanup_old_data import CleanupOldData
+from qstash_jobs.jobs.export_data import ExportData
+from qstash_jobs.jobs.generate_report import DateRange, GenerateReport
+from qstash_jobs.jobs.process_webhook import ProcessWebhook
+from qstash_jobs.jobs.reconcile_jobs import ReconcileJobs
 from qstash_jobs.jobs.send_email import (
     EmailChangeData,
     ExportReadyData,
@@ -68,3 +76,23 @@ MAILS = (
     ).addressed(_ADA),
 )
 """All of them to made-up people."""
+
+
+def work(now: datetime) -> dict[str, Job]:
+    """What the other job types do, by what people call it, on made-up data that ends `now`."""
+    event = json.loads((ROOT / "events/webhooks/stripe/checkout-session-completed.json").read_text(encoding="utf-8"))
+    month = DateRange(from_=now - timedelta(days=30), to=now)
+    return {
+        "Stripe: a check-out": ProcessWebhook(source="stripe", event=event["type"], data=event),
+        "export: users, csv": ExportData(export_type="users", format="csv", notify_email=_ADA),
+        "export: activity, xlsx": ExportData(export_type="activity-logs", format="xlsx", notify_email=_ADA),
+        "report: billing, pdf": GenerateReport(
+            report_type="billing", date_range=month, recipients=[_ADA], format="pdf"
+        ),
+        "report: analytics, html": GenerateReport(
+            report_type="analytics", date_range=month, recipients=[_ADA], format="html"
+        ),
+        "clean-up: sessions, counted": CleanupOldData(cleanup_type="old-sessions", days_old=30, dry_run=True),
+        "clean-up: invitations": CleanupOldData(cleanup_type="expired-invitations", days_old=7),
+        "reconcile": ReconcileJobs(),
+    }

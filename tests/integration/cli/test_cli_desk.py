@@ -17,11 +17,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from qstash_jobs.job import registry
 from tests.integration.cli.conftest import Jobs, process_environment, run_process
 from tests.integration.test_lifeline import alive
 from tests.waiting import until
 
-FREE_PORTS = ["--qstash-port", "0", "--functions-port", "0", "--mailbox-port", "0"]
+FREE_PORTS = ["--qstash-port", "0", "--functions-port", "0", "--mailbox-port", "0", "--s3-port", "0"]
 
 
 class Dev:
@@ -43,7 +44,9 @@ class Dev:
         self._reader.start()
         self.wait_for("Ctrl-C stops")
         self.pids = descendants(self.process.pid)
-        self.urls = dict(re.findall(r"^(functions|QStash|mailbox) +(http://127\.0\.0\.1:\d+)", self.text, re.MULTILINE))
+        self.urls = dict(
+            re.findall(r"^(functions|QStash|mailbox|S3) +(http://127\.0\.0\.1:\d+)", self.text, re.MULTILINE)
+        )
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -113,8 +116,8 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
 
 
 def test_dev_prints_where_everything_is(dev: Dev) -> None:
-    """Functions, QStash, mailbox, Postgres, logs; each address answers."""
-    assert set(dev.urls) == {"functions", "QStash", "mailbox"}
+    """Functions, QStash, mailbox, S3, Postgres, logs; each address answers."""
+    assert set(dev.urls) == {"functions", "QStash", "mailbox", "S3"}
     assert all(listens(urlsplit(url).port or 0) for url in dev.urls.values())
     assert (dev.folder / ".local" / "qstash.db").exists()
     with urllib.request.urlopen(dev.urls["mailbox"], timeout=30) as page:
@@ -140,7 +143,7 @@ def test_a_second_start_says_that_one_runs(dev: Dev) -> None:
     assert done.sentence == f"Error: it runs already (process {dev.process.pid}); stop it there with Ctrl-C"
 
 
-@pytest.mark.parametrize("part", ["QStash", "mailbox", "functions"])
+@pytest.mark.parametrize("part", ["QStash", "mailbox", "S3", "functions"])
 def test_a_taken_port_is_named_with_the_way_out(dev: Dev, tmp_path_factory: pytest.TempPathFactory, part: str) -> None:
     """And what was started before is ended again."""
     folder = tmp_path_factory.getbasetemp() / "other"
@@ -209,7 +212,10 @@ def test_the_demo_ends_as_it_should(tmp_path: Path) -> None:
     """Each of its jobs has a tick."""
     done = run_process("demo", cwd=tmp_path)
     assert done.code == 0, done.out + done.err
-    rows = re.findall(r"^(\S)  (?:send-email|probe) ", done.out, re.MULTILINE)
-    assert rows == ["✓"] * 16
-    assert "16 jobs settled after" in done.out
+    rows = re.findall(r"^(\S)  (\S+) ", done.out, re.MULTILINE)
+    assert {mark for mark, _ in rows} == {"✓"}
+    assert {name for _, name in rows} == {
+        one.options.name for one in registry if one.__module__.startswith("qstash_jobs.")
+    }
+    assert f"{len(rows)} jobs settled after" in done.out
     assert list(tmp_path.iterdir()) == []
