@@ -9,7 +9,6 @@ spreadsheet is packed at the end and cannot be gone on with: one that would be t
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
@@ -20,9 +19,6 @@ from qstash_jobs.links import link_to
 from qstash_jobs.run import Continue, Done, Run
 from qstash_jobs.serving import serve
 from qstash_jobs.settings import settings
-
-if TYPE_CHECKING:
-    from functions.export_data.pages import Written
 
 _CONTENT_TYPES: dict[ExportFormat, str] = {
     "csv": "text/csv; charset=utf-8",
@@ -39,8 +35,10 @@ def export(payload: ExportData, run: Run) -> Done | Continue:
     from functions.export_data.datasets import CUSTOM, DATASETS
     from functions.export_data.pages import Query
     from functions.export_data.textfile import Position
+    from saas.files import note_file
 
     dataset = {**DATASETS, **CUSTOM}[payload.dataset]
+    link_to("", settings())  # a missing setting is heard of now, and not once the work is done
     key = f"{EXPORTS}{run.job_id}.{payload.format}"
     filename = f"{dataset.title.replace(' ', '-')}-{datetime.now(UTC):%Y-%m-%d}.{payload.format}"
     kind = FileType(content_type=_CONTENT_TYPES[payload.format], filename=filename)
@@ -55,7 +53,18 @@ def export(payload: ExportData, run: Run) -> Done | Continue:
         if isinstance(outcome, Position):
             return Continue(outcome.model_dump(mode="json"))
         written = outcome
-    _note(key, kind, written, run)
+    with run.connection() as connection:
+        note_file(
+            connection,
+            key=key,
+            kind="export",
+            content_type=kind.content_type,
+            size=written.size,
+            expires_at=datetime.now(UTC) + KEPT[EXPORTS],
+            job_id=run.job_id,
+            user_id=run.user_id,
+            organization_id=run.organization_id,
+        )
     link = link_to(key, settings())
     mail = ExportReadyData(
         dataset_name=dataset.title,
@@ -74,32 +83,6 @@ def export(payload: ExportData, run: Run) -> Done | Continue:
         "expiresAt": link.expires_at.isoformat(),
     }
     return Done(result, then=[mail.addressed(payload.notify_email)])
-
-
-def _note(key: str, kind: FileType, written: Written, run: Run) -> None:
-    """Let the app know of the file. A repeated attempt notes the same one again."""
-    from sqlalchemy import func, select
-    from sqlalchemy.dialects.postgresql import insert
-
-    from saas.tables import files, organizations, users
-
-    now = func.clock_timestamp()
-    row = {
-        # Looked up and not taken as they are: whoever it was for may have been deleted since.
-        "organization_id": select(organizations.c.id)
-        .where(organizations.c.id == run.organization_id)
-        .scalar_subquery(),
-        "user_id": select(users.c.id).where(users.c.id == run.user_id).scalar_subquery(),
-        "s3_key": key,
-        "kind": "export",
-        "content_type": kind.content_type,
-        "bytes": written.size,
-        "job_id": run.job_id,
-        "expires_at": now + KEPT[EXPORTS],
-    }
-    with run.connection() as connection:
-        again = {"bytes": written.size, "created_at": now, "expires_at": now + KEPT[EXPORTS]}
-        connection.execute(insert(files).values(row).on_conflict_do_update(index_elements=["s3_key"], set_=again))
 
 
 handler = serve(ExportData, export)

@@ -36,6 +36,7 @@ def generate(payload: GenerateReport, run: Run) -> Done:
     """Make the file and its mails; the result names the file's key, its size in bytes, and how it was sent."""
     # What a report needs is loaded by the first one, not by a request that turns out to be forged.
     from functions.generate_report.rendering import FORMATS
+    from saas.files import note_file
 
     run.progress(0, "Asking the database")
     report = _ask(payload, run)
@@ -47,7 +48,17 @@ def generate(payload: GenerateReport, run: Run) -> Done:
     filename = f"{report.name}-{report.period.from_.date()}.{payload.format}"
     bucket().put(key, content, FileType(content_type=kind.content_type, filename=filename))
     with run.connection() as connection:
-        _note(connection, run, payload, key, kind.content_type, len(content))
+        note_file(
+            connection,
+            key=key,
+            kind="report",
+            content_type=kind.content_type,
+            size=len(content),
+            expires_at=datetime.now(UTC) + KEPT[REPORTS],
+            job_id=run.job_id,
+            user_id=run.user_id,
+            organization_id=payload.organization_id or run.organization_id,
+        )
     attached = len(content) <= ATTACHED_LIMIT
     run.logger.info("Report made", extra={"report": report.name, "bytes": len(content), "attached": attached})
     return Done(
@@ -117,29 +128,6 @@ def _subject(connection: Connection, organization_id: int | None) -> str | None:
     if name is None:
         raise NonRetryable(f"there is no organization {organization_id}")
     return str(name)
-
-
-def _note(connection: Connection, run: Run, payload: GenerateReport, key: str, content_type: str, size: int) -> None:
-    """The file's row: one, however often it is written."""
-    from sqlalchemy import select
-    from sqlalchemy.dialects.postgresql import insert
-
-    from saas.tables import files, organizations, users
-
-    # Whoever asked may be gone by now, and is then named no more.
-    owner = payload.organization_id if payload.organization_id is not None else run.organization_id
-    row = insert(files).values(
-        organization_id=select(organizations.c.id).where(organizations.c.id == owner).scalar_subquery(),
-        user_id=select(users.c.id).where(users.c.id == run.user_id).scalar_subquery(),
-        s3_key=key,
-        kind="report",
-        content_type=content_type,
-        bytes=size,
-        job_id=run.job_id,
-        expires_at=datetime.now(UTC) + KEPT[REPORTS],
-    )
-    again = {name: row.excluded[name] for name in ("bytes", "content_type", "expires_at")}
-    connection.execute(row.on_conflict_do_update(index_elements=[files.c.s3_key], set_=again))
 
 
 def _mails(payload: GenerateReport, report: Report, key: str, filename: str, *, attached: bool) -> list[SendEmail]:

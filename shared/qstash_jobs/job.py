@@ -60,7 +60,8 @@ class JobOptions:
     secrets: tuple[str, ...] = ()
     """Further secrets that the function may read, by setting name, e.g. `RESEND_API_KEY`."""
     grants: tuple[str, ...] = ()
-    """What else the function may touch, e.g. `s3:exports`."""
+    """What else the function may touch: `s3:exports`, `s3:reports` and `s3:tmp` are the bucket's folders, to read and write;
+    `s3:read` is all of it, to read; `sns:notifications` is the topic for failures."""
 
     def __post_init__(self) -> None:
         for name in (self.name, *self.aliases):

@@ -1,4 +1,4 @@
-"""Revenue a month and what moved it, invoices by state, payments that failed, and churn: each currency for itself, since
+"""Monthly recurring revenue (MRR) and what moved it, invoices by state, payments that failed, and churn: each currency for itself, since
 no sum of several means anything.
 
 Invoices are those issued in the period, in the state that they have now; failed payments are invoices of which a payment
@@ -45,12 +45,12 @@ class Found:
 
     @property
     def opening(self) -> int:
-        """Revenue a month when the period begins."""
+        """MRR when the period begins."""
         return sum(row.before for row in self.movements.values())
 
     @property
     def closing(self) -> int:
-        """Revenue a month when it ends."""
+        """MRR when it ends."""
         return sum(row.after for row in self.movements.values())
 
     def customers(self, *, at_the_end: bool) -> int:
@@ -124,11 +124,11 @@ def _section(source: Source, currency: str, found: Found) -> Section:
         figures=_figures(found, currency),
         charts=(
             Chart(
-                title=f"Revenue a month at the end of each {by}",
+                title=f"MRR at the end of each {by}",
                 kind="line",
                 axis=by,
                 labels=names,
-                series=(Series(name="Revenue a month", values=standing),),
+                series=(Series(name="MRR", values=standing),),
                 unit="money",
                 currency=currency,
             ),
@@ -137,7 +137,7 @@ def _section(source: Source, currency: str, found: Found) -> Section:
                 kind="bars",
                 axis="text",
                 labels=tuple(label for _, label, *_ in moved),
-                series=(Series(name="Revenue a month", values=tuple(amount for *_, amount in moved)),),
+                series=(Series(name="MRR", values=tuple(amount for *_, amount in moved)),),
                 unit="money",
                 currency=currency,
             ),
@@ -147,7 +147,7 @@ def _section(source: Source, currency: str, found: Found) -> Section:
             _invoice_table(found, currency),
             _failure_table(found, currency),
             Table(
-                title=f"Revenue a month by {by}",
+                title=f"MRR by {by}",
                 columns=(source.time_column, _money("At its end", currency), _money("Change", currency)),
                 rows=tuple(zip(names, standing, steps, strict=True)),
                 total=("Period", closing, closing - opening),
@@ -163,7 +163,7 @@ def _figures(found: Found, currency: str) -> tuple[Figure, ...]:
     failed = sum(row.many for row in found.failures)
     recovered = sum(row.recovered for row in found.failures)
     return (
-        compared("Revenue a month", closing, opening, currency=currency),
+        compared("Monthly recurring revenue", closing, opening, currency=currency),
         compared("Paying customers", ended, begun),
         Figure(
             label="Revenue churn", value=share(-lost, opening), unit="percent", note="of the revenue at the beginning"
@@ -196,8 +196,8 @@ def _movement_table(found: Found, currency: str) -> Table:
     rows: list[tuple[Cell, ...]] = [("At the beginning", found.customers(at_the_end=False), found.opening)]
     rows += [(label, *_moved(found, key)) for key, label in revenue.MOVEMENTS.items()]
     return Table(
-        title="Revenue a month and its movements",
-        columns=(Column(label="Movement", unit="text"), Column(label="Customers"), _money("Revenue a month", currency)),
+        title="MRR and its movements",
+        columns=(Column(label="Movement", unit="text"), Column(label="Customers"), _money("MRR", currency)),
         rows=tuple(rows),
         total=("At the end", found.customers(at_the_end=True), found.closing),
         note="The two edges of the period compared: who came and went within it is not seen.",

@@ -17,7 +17,7 @@ class CleanupOldData(Job):
     """Delete what is past its time, or count it."""
 
     options = JobOptions(
-        name="cleanup-old-data", retries=1, timeout=timedelta(seconds=600), concurrency=1, grants=("s3:exports",)
+        name="cleanup-old-data", retries=1, timeout=timedelta(seconds=600), concurrency=1, grants=("s3:tmp",)
     )
 
     cleanup_type: Literal["old-sessions", "expired-invitations", "temp-files", "logs"]

@@ -80,7 +80,7 @@ class GenerateReport(Job):
         memory=512,
         publishes=True,
         secrets=("JOBS_LINK_KEY",),
-        grants=("s3:exports",),
+        grants=("s3:reports",),
     )
 
     report_type: ReportType

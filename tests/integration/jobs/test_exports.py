@@ -14,6 +14,7 @@ import openpyxl
 import pytest
 from sqlalchemy import Engine
 
+import saas.files
 from functions.download.handler import handler as download
 from functions.export_data import handler as exporting
 from functions.export_data import pages, spreadsheet, textfile
@@ -381,8 +382,8 @@ STEPS: list[tuple[object, str, bool]] = [
     (Bucket, "put_part", True),
     (Bucket, "complete", False),
     (Bucket, "complete", True),
-    (exporting, "_note", False),
-    (exporting, "_note", True),
+    (saas.files, "note_file", False),
+    (saas.files, "note_file", True),
     (exporting, "link_to", True),
 ]
 

@@ -115,14 +115,14 @@ def test_a_report_is_mailed(seeded: Engine, worker: Worker, bucket: Bucket, mail
     assert mail.attachments[0].filename == "billing-2026-10-01.pdf"
     assert "1 to 31 October 2026" in (mail.text or "")
     pages = PdfReader(io.BytesIO(content)).pages
-    assert "Revenue a month" in pages[0].extract_text()
+    assert "Monthly recurring revenue" in pages[0].extract_text()
     (expires,) = worker.ask("SELECT expires_at - created_at FROM files")[0]
     assert timedelta(days=90) - expires < timedelta(minutes=1)
 
 
 KILLS = {
     "before the upload": "Bucket.put = die",
-    "after the upload": "module._note = die",
+    "after the upload": "saas.files.note_file = die",
     "after the file's row": "module._mails = die",
     "before the end is recorded": "Delivery._settle = die",
     "before the answer": "Delivery._respond = die",
@@ -131,6 +131,7 @@ KILLS = {
 PROGRAM = """
 import json, os, sys
 from datetime import timedelta
+import saas.files
 from functions.generate_report import handler as module
 from qstash_jobs import cancel
 from qstash_jobs.bucket import Bucket

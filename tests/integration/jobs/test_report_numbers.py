@@ -450,7 +450,7 @@ def check_revenue(report: Report, changes: Sequence[Any], period: tuple[datetime
                 moved[movement_of(opening[one], closing[one], one in paid)].append(closing[one] - opening[one])
         sums = [sum(value for (_, theirs), value in some.items() if theirs == currency) for some in (opening, closing)]
         customers = [sum(theirs == currency for _, theirs in some) for some in (opening, closing)]
-        rows = table(report, "Revenue a month and its movements", told[currency])
+        rows = table(report, "MRR and its movements", told[currency])
         names = ("New", "Reactivation", "Expansion", "Contraction", "Churn")
         assert rows.rows == (
             ("At the beginning", customers[0], sums[0]),
@@ -459,11 +459,11 @@ def check_revenue(report: Report, changes: Sequence[Any], period: tuple[datetime
         assert rows.total == ("At the end", customers[1], sums[1])
         assert sum(int(row[2] or 0) for row in rows.rows) == sums[1]
         numbers = figures(report, told[currency])
-        assert numbers["Revenue a month"] == (sums[1], sums[0])
+        assert numbers["Monthly recurring revenue"] == (sums[1], sums[0])
         assert numbers["Paying customers"] == (customers[1], customers[0])
         assert numbers["Revenue churn"][0] == (round(-sum(moved["Churn"]) / sums[0], 4) if sums[0] else None)
         assert numbers["Customer churn"][0] == (round(len(moved["Churn"]) / customers[0], 4) if customers[0] else None)
-        along = table(report, "Revenue a month by day", told[currency]).rows
+        along = table(report, "MRR by day", told[currency]).rows
         ends = [period[0].astimezone(NEW_YORK) + timedelta(days=number + 1) for number in range(len(along))]
         standings = [
             sum(value for (_, theirs), value in standing(changes, end).items() if theirs == currency) for end in ends
@@ -559,7 +559,7 @@ def test_a_reactivation_is_told_from_a_new_customer(engine: Engine, make: Make) 
     subscription(3, ("trialing", mid))
     subscription(4, ("active", june), ("past_due", mid))
 
-    rows = {row[0]: row[1:] for row in table(make("billing", SEPTEMBER), "Revenue a month and its movements").rows}
+    rows = {row[0]: row[1:] for row in table(make("billing", SEPTEMBER), "MRR and its movements").rows}
 
     assert rows["Reactivation"] == (1, 1200)
     assert rows["New"] == (1, 2400)
