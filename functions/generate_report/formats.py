@@ -8,15 +8,13 @@ from decimal import Decimal
 
 from functions.generate_report.document import Cell, Number
 from functions.generate_report.period import MONTHS
+from saas.money import decimals_of
 
 NOTHING = "–"
 LONGEST_NAME = 120
 """Characters of a text that somebody wrote; of more, the rest is left out."""
 
 _SYMBOLS = {"eur": "€", "gbp": "£", "jpy": "¥", "usd": "$"}
-_WHOLE = frozenset({"bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv", "xaf", "xof", "xpf"})  # fmt: skip
-_THOUSANDTHS = frozenset({"bhd", "jod", "kwd", "omr", "tnd"})
-"""Whose smallest unit is another one than a hundredth. Source: https://docs.stripe.com/currencies"""
 
 _GAPS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufffe\uffff]+")
 
@@ -35,11 +33,6 @@ def name(value: str, longest: int = LONGEST_NAME) -> str:
 def number(value: Number, decimals: int = 0) -> str:
     """`1,234`, `−0.5`, with a minus sign and not a hyphen."""
     return f"{value:,.{decimals}f}".replace("-", "−")
-
-
-def decimals_of(currency: str) -> int:
-    """How many decimals its main unit has."""
-    return 0 if currency in _WHOLE else 3 if currency in _THOUSANDTHS else 2
 
 
 def money(amount: Number, currency: str) -> str:

@@ -6,7 +6,6 @@ subscription is what it is all the same.
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,15 +16,8 @@ from qstash_jobs.dispatch import enqueue
 from qstash_jobs.jobs.send_email import EmailData, PaymentFailedData, SubscriptionCreatedData
 from qstash_jobs.run import Run
 from qstash_jobs.settings import settings
+from saas.money import main_units
 from saas.tables import organization_members, organizations, users
-
-ZERO_DECIMAL = frozenset(
-    ["bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv", "xaf", "xof", "xpf"]
-)
-"""Their smallest unit is the main one. The króna and the Ugandan shilling have none either, but to Stripe they do.
-Source: https://docs.stripe.com/currencies#zero-decimal and #special-cases"""
-THREE_DECIMAL = frozenset(["bhd", "jod", "kwd", "omr", "tnd"])
-"""Source: https://docs.stripe.com/currencies#three-decimal"""
 
 NAMELESS = "Paid"
 """What a plan is called whose price has neither a lookup key nor a nickname: Acme Paid, your Paid subscription."""
@@ -77,12 +69,6 @@ def payment_failed(
         ),
         run,
     )
-
-
-def main_units(amount: int, currency: str) -> Decimal:
-    """Stripe's whole number as people write it: 2900 of `eur` are 29.00, of `jpy` 2900."""
-    decimals = 0 if currency in ZERO_DECIMAL else 3 if currency in THREE_DECIMAL else 2
-    return Decimal(amount).scaleb(-decimals)
 
 
 def plan_name(plan: str | None) -> str | None:

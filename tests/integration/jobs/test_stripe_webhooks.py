@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Connection, Engine
 
 from functions.process_webhook import inbox, stripe_events, stripe_models
-from functions.process_webhook.billing_mails import main_units, plan_name
+from functions.process_webhook.billing_mails import plan_name
 from functions.process_webhook.handler import process as handle
 from qstash_jobs.executions import store
 from qstash_jobs.jobs.probe import Probe
@@ -24,6 +24,7 @@ from qstash_jobs.serving import serve
 from qstash_jobs.testing import create_test_job, run_inline
 from qstash_jobs.webhook_events import Event
 from qstash_jobs.webhook_signatures import Sender
+from saas.money import main_units
 from saas.tables import INTERVALS, INVOICE_STATUSES, SUBSCRIPTION_STATUSES
 from tests.conftest import forget
 from tests.integration.jobs.conftest import Worker
