@@ -16,6 +16,7 @@ from infra.cli.reading import transaction
 from infra.cli.screen import console, plain
 from qstash_jobs.errors import DatabaseUnreachable, JobsError, PublishFailed
 
+THROTTLED = 429
 PATIENCE = timedelta(minutes=10)
 """A job that could run and waits for longer than two passes of reconcile-jobs is in trouble."""
 
@@ -166,14 +167,14 @@ def _functions() -> Finding:
 
 
 def _answers(url: str, *, signed: bool) -> bool:
-    """Whether a function refuses what it is to refuse: a delivery without a signature, or a method that it does not know.
-    Anything else that might answer in its place would do otherwise."""
+    """Whether a function refuses what it is to refuse: a delivery without a signature, or a method that it does not know;
+    or says that it is at work and takes no more. Anything else that might answer in its place would do otherwise."""
     method, refusal = ("POST", 401) if signed else ("DELETE", 405)
     try:
         urllib.request.urlopen(urllib.request.Request(url, data=b"{}", method=method), timeout=10)  # noqa: S310
     except urllib.error.HTTPError as error:
         error.close()
-        return error.code == refusal
+        return error.code in {refusal, THROTTLED}
     except OSError:
         return False
     return False

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from uuid import UUID
 
@@ -17,7 +19,7 @@ from qstash_jobs.database import database
 from qstash_jobs.jobs.probe import Probe, ProbeMode
 from qstash_jobs.relay import qstash
 from qstash_jobs.settings import Settings
-from tests.conftest import engine_for, forget
+from tests.conftest import ROOT, engine_for, forget
 from tests.e2e.conftest import World
 from tests.integration.cli.conftest import Done, Jobs
 
@@ -207,8 +209,32 @@ def test_the_functions_are_silent(doctor: Doctor) -> None:
     """They are named, and where they were looked for."""
     found = doctor(JOBS_BASE_URL="http://127.0.0.1:9")
     assert (found.code, found.names("✗")) == (1, {"functions"})
-    assert "failure-callback, probe, reconcile-jobs, send-email" in found.text("functions")
-    assert "http://127.0.0.1:9/failure-callback" in found.text("functions")
+    folders = sorted(path.parent.name.replace("_", "-") for path in (ROOT / "functions").glob("*/handler.py"))
+    assert found.text("functions").startswith(f"{', '.join(folders)}: not answering as they should")
+    assert f"http://127.0.0.1:9/{folders[0]}" in found.text("functions")
+
+
+@pytest.mark.parametrize(("status", "mark"), [(429, "✓"), (500, "✗"), (200, "✗"), (404, "✗")])
+def test_a_function_that_is_busy_is_there(doctor: Doctor, status: int, mark: str) -> None:
+    """It takes no more at the moment. Whatever answers otherwise than a function would is not one."""
+
+    class Busy(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:  # the library's name
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(status)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        do_DELETE = do_POST  # noqa: N815
+
+        def log_message(self, *_arguments: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Busy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        found = doctor(JOBS_BASE_URL=f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+    assert found.of["functions"][0] == mark
 
 
 def test_a_malformed_setting_is_said_once_for_each_part(doctor: Doctor) -> None:

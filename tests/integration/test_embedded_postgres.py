@@ -44,7 +44,7 @@ def reachable() -> Iterator[Path]:
 
 def test_no_other_folder_changes_its_mode(tmp_path: Path) -> None:
     """Neither above the folder that was asked for, nor above the binaries, also when root starts it."""
-    watched = modes(tmp_path) | modes(Path(module.__file__).parent) | modes(module._packaged_binaries(18))
+    watched = modes(tmp_path) | modes(Path(module.__file__).parent) | modes(module.packaged_binaries(18))
     server = EmbeddedPostgres(tmp_path / "server")
     server.start()
     server.remove()
@@ -85,14 +85,14 @@ def test_binaries_that_the_other_user_cannot_reach_are_copied(
     reachable: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in a checkout below /root: a copy of them is run, and the checkout stays closed."""
-    package = module._packaged_binaries(18).parents[1]
+    package = module.packaged_binaries(18).parents[1]
     closed = tmp_path / "closed"
     shutil.copytree(package / "pginstall18", closed / package.name / "pginstall18", symlinks=True)
     for libraries in package.parent.glob(f"{package.name}.libs"):
         shutil.copytree(libraries, closed / libraries.name)
     closed.chmod(0o700)
     monkeypatch.setattr(module, "FOLDER_AS_ROOT", reachable)
-    monkeypatch.setattr(module, "_packaged_binaries", lambda _version: closed / package.name / "pginstall18" / "bin")
+    monkeypatch.setattr(module, "packaged_binaries", lambda _version: closed / package.name / "pginstall18" / "bin")
     server = EmbeddedPostgres(tmp_path / "server")
     server.start()
     try:

@@ -175,7 +175,10 @@ def test_a_payload_is_stored_as_on_the_wire(record: Record) -> None:
     report = GenerateReport(report_type="usage", date_range=period, recipients=["a@example.com"], format="pdf")
     assert record.row(enqueue(report))["payload"] == {
         "reportType": "usage",
+        "name": None,
         "dateRange": {"from": "2026-01-01T00:00:00Z", "to": "2026-02-01T00:00:00Z"},
+        "timeZone": "UTC",
+        "organizationId": None,
         "recipients": ["a@example.com"],
         "format": "pdf",
     }
