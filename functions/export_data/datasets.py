@@ -20,7 +20,8 @@ Condition = ColumnElement[bool]
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """One data set. It is read in the order of (`made`, `id`), page by page, so an index should lie along these."""
+    """One data set. It is read in the order of (`made`, `id`), page by page, so an index should lie along these; both are
+    among its columns, by which the next page is found."""
 
     title: str
     """What it is called in a mail and in the file's name."""
@@ -134,6 +135,7 @@ CUSTOM: Mapping[str, Dataset] = {
     "invoices": Dataset(
         title="invoices",
         columns=[
+            invoices.c.id,
             invoices.c.number,
             invoices.c.status,
             invoices.c.organization_id,

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Boolean, ColumnElement, Text, case, cast, func
 from sqlalchemy.types import String
 
 from functions.export_data.datasets import Dataset
-from functions.export_data.pages import Form
+from functions.export_data.pages import Form, Place
 
 _STARTS_A_FORMULA = (
     *map(ord, "\t\n\r+-=@"),
@@ -44,10 +49,29 @@ def _json_options(*, header: bool) -> str:
     return "FORMAT csv, QUOTE E'\\x01', DELIMITER E'\\x02'"
 
 
+def _of_cells(dataset: Dataset, row: bytes) -> Place:
+    cells = next(csv.reader(io.StringIO(row.decode(), newline="")))
+    return _place(dataset, dict(zip(names_of(dataset), cells, strict=True)))
+
+
+def _of_object(dataset: Dataset, row: bytes) -> Place:
+    return _place(dataset, json.loads(row.removeprefix(b",")))
+
+
+def _place(dataset: Dataset, values: Mapping[str, Any]) -> Place:
+    return Place(made=datetime.fromisoformat(values[_name(dataset.made)]), id=int(values[_name(dataset.id)]))
+
+
+def names_of(dataset: Dataset) -> list[str]:
+    """The names of a data set's columns."""
+    return [_name(column) for column in dataset.columns]
+
+
 CSV = Form(
     columns=lambda dataset: [_harmless(column) for column in dataset.columns],
     wrap=lambda query: query,
     options=_csv_options,
+    place=_of_cells,
 )
 """RFC 4180, in UTF-8, with a header."""
 
@@ -55,6 +79,7 @@ CELLS = Form(
     columns=lambda dataset: [_plain(column) for column in dataset.columns],
     wrap=lambda query: query,
     options=_csv_options,
+    place=_of_cells,
 )
 """The same with each cell as it is, for a reader that knows text from formulas."""
 
@@ -62,6 +87,7 @@ NDJSON = Form(
     columns=lambda dataset: list(dataset.columns),
     wrap=lambda query: f"SELECT row_to_json(t) FROM ({query}) AS t",
     options=_json_options,
+    place=_of_object,
 )
 """An object on each line."""
 
@@ -69,10 +95,6 @@ JSON = Form(
     columns=lambda dataset: list(dataset.columns),
     wrap=lambda query: f"SELECT ',' || row_to_json(t)::text FROM ({query}) AS t",
     options=_json_options,
+    place=_of_object,
 )
 """The same with a comma before each: the elements of an array, of which the first has one too many."""
-
-
-def names_of(dataset: Dataset) -> list[str]:
-    """The names of a data set's columns."""
-    return [_name(column) for column in dataset.columns]

@@ -65,16 +65,13 @@ class Query:
     ) -> tuple[int, Place | None]:
         """Write the rows of the page behind `after`; how many they were, and where the page ends, None when it is the
         last."""
-        made, id_ = self.dataset.made, self.dataset.id
-        ordered = select(made, id_).where(*self._behind(after)).order_by(made, id_)
-        last = connection.execute(ordered.offset(PAGE_ROWS - 1).limit(1)).one_or_none()
-        end = None if last is None else Place(made=last[0], id=last[1])
-        conditions = self._behind(after)
-        if end is not None:
-            conditions += [made <= end.made, tuple_(made, id_) <= _literal(end)]
-        rows = select(*form.columns(self.dataset)).where(*conditions).order_by(made, id_)
+        rows = (
+            select(*form.columns(self.dataset)).where(*self._behind(after)).order_by(self.dataset.made, self.dataset.id)
+        )
         connection.execute(text("SET LOCAL TimeZone = 'UTC'"))
-        return copy_out(connection, form.wrap(_sql(rows)), form.options(header=header), write), end
+        query = form.wrap(_sql(rows.limit(PAGE_ROWS)))
+        copied = copy_out(connection, query, form.options(header=header), write)
+        return copied.rows, form.place(self.dataset, copied.last_row) if copied.rows == PAGE_ROWS else None
 
     def _conditions(self) -> list[Condition]:
         made = self.dataset.made
@@ -103,6 +100,8 @@ class Form:
     """The query that is copied, made of theirs."""
     options: Callable[..., str]
     """COPY's, with or without a `header`."""
+    place: Callable[[Dataset, bytes], Place]
+    """Where a row stands, as it was written."""
 
 
 def _literal(place: Place) -> ColumnElement[Any]:

@@ -18,7 +18,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from qstash_jobs.drivers import DRIVERS, Row
+from qstash_jobs.drivers import DRIVERS, Copied, Row
 from qstash_jobs.dsn import Dsn
 from qstash_jobs.errors import ConfigurationError, DatabaseUnreachable, StatementRefused
 from qstash_jobs.settings import settings
@@ -274,9 +274,9 @@ class Database:
         return connection
 
 
-def copy_out(connection: Connection, query: str, form: str, write: Callable[[bytes], object]) -> int:
-    """Stream a query's rows to `write`, as Postgres itself writes them, for a fraction of what fetching them costs; the
-    number of rows.
+def copy_out(connection: Connection, query: str, form: str, write: Callable[[bytes], object]) -> Copied:
+    """Stream a query's rows to `write`, as Postgres itself writes them, for a fraction of what fetching them costs; how
+    many they were, and the last one.
 
     >>> with run.connection() as connection:
     ...     copy_out(connection, "SELECT id, email FROM users", "FORMAT csv, HEADER", file.write)

@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Generator, Sequence
 from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from qstash_jobs.dsn import Dsn
 
@@ -22,6 +22,14 @@ _COPY_DATA = b"d"
 Source: https://www.postgresql.org/docs/current/protocol-message-formats.html"""
 
 
+class Copied(NamedTuple):
+    """What a COPY came to."""
+
+    rows: int
+    last_row: bytes
+    """As it was written; empty when there was none."""
+
+
 class Driver(Protocol):
     """What differs between drivers."""
 
@@ -31,8 +39,8 @@ class Driver(Protocol):
     def run(self, connection: Any, sql: str) -> list[Row]:
         """Run one message; the rows of all its statements, in order."""
 
-    def copy_out(self, connection: Any, sql: str, write: Callable[[bytes], object]) -> int:
-        """Run a `COPY … TO STDOUT` and hand what comes to `write`; the number of rows."""
+    def copy_out(self, connection: Any, sql: str, write: Callable[[bytes], object]) -> Copied:
+        """Run a `COPY … TO STDOUT` and hand what comes to `write`, in pieces of one row or several."""
 
     def set_timeout(self, connection: Any, seconds: float) -> None:
         """How long to wait for each answer."""
@@ -60,11 +68,12 @@ class Pg8000:
         cursor.execute(sql)
         return list(cursor.fetchall()) if cursor.description else []
 
-    def copy_out(self, connection: Any, sql: str, write: Callable[[bytes], object]) -> int:
+    def copy_out(self, connection: Any, sql: str, write: Callable[[bytes], object]) -> Copied:
         # A cursor would look for parameters in the query, and take a `%` for one.
         if not (connection.autocommit or connection._in_transaction):
             connection.execute_simple("BEGIN")
-        return int(connection.execute_unnamed(sql, stream=SimpleNamespace(write=write)).row_count)
+        context = connection.execute_unnamed(sql, stream=SimpleNamespace(write=write))
+        return Copied(int(context.row_count), getattr(context, "last_row", b""))
 
     def set_timeout(self, connection: Any, seconds: float) -> None:
         connection._usock.settimeout(seconds)
@@ -123,6 +132,7 @@ def _pg8000_connection() -> Any:
                 pieces.append(arrived[at + 5 : end])
                 at = end
             self._sock.read(at)
+            context.last_row = pieces[-1]
             context.stream_write(b"".join(pieces))
 
         def close(self) -> None:
@@ -157,12 +167,14 @@ class Psycopg:
             if not cursor.nextset():
                 return rows
 
-    def copy_out(self, connection: Any, sql: str, write: Callable[[bytes], object]) -> int:
+    def copy_out(self, connection: Any, sql: str, write: Callable[[bytes], object]) -> Copied:
+        last_row = b""
         with connection.cursor() as cursor:
             with cursor.copy(sql) as copy:
-                for piece in copy:
-                    write(bytes(piece))
-            return int(cursor.rowcount)
+                for row in copy:
+                    last_row = bytes(row)
+                    write(last_row)
+            return Copied(int(cursor.rowcount), last_row)
 
     def set_timeout(self, connection: Any, seconds: float) -> None:
         connection.timeout_seconds = seconds

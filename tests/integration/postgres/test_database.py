@@ -577,12 +577,13 @@ def test_a_query_is_streamed_as_postgres_writes_it(connect: Connect) -> None:
     pieces: list[bytes] = []
 
     with connect().transaction() as connection:
-        rows = copy_out(
+        copied = copy_out(
             connection, "SELECT i, 'ä,\"b\" %s' FROM generate_series(1, 3) AS i", "FORMAT csv", pieces.append
         )
         again = connection.execute(sql_text("SELECT 1")).scalar_one()
 
-    assert (b"".join(pieces).decode(), rows) == ('1,"ä,""b"" %s"\n2,"ä,""b"" %s"\n3,"ä,""b"" %s"\n', 3)
+    assert b"".join(pieces).decode() == '1,"ä,""b"" %s"\n2,"ä,""b"" %s"\n3,"ä,""b"" %s"\n'
+    assert (copied.rows, copied.last_row.decode()) == (3, '3,"ä,""b"" %s"\n')
     assert again == 1
 
 
@@ -592,7 +593,11 @@ def test_rows_of_every_length_are_streamed_whole(connect: Connect) -> None:
     pieces: list[bytes] = []
 
     with connect().transaction() as connection:
-        rows = copy_out(connection, query, "FORMAT text", pieces.append)
+        copied = copy_out(connection, query, "FORMAT text", pieces.append)
+        nothing = copy_out(connection, "SELECT 1 WHERE false", "FORMAT text", pieces.append)
 
     expected = b"".join(b"x" * (i**2 % 20000) + b"\n" for i in range(2001))
-    assert (rows, b"".join(pieces) == expected) == (2001, True)
+    assert (copied.rows, b"".join(pieces) == expected) == (2001, True)
+    assert copied.last_row == expected[-len(copied.last_row) :]
+    assert len(copied.last_row) == 2000**2 % 20000 + 1
+    assert nothing == (0, b"")

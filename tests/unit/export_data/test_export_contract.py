@@ -83,7 +83,9 @@ def test_each_data_set_has_filters_and_a_query() -> None:
 
 @pytest.mark.parametrize("dataset", [*DATASETS, *CUSTOM])
 def test_columns_have_names_of_their_own(dataset: str) -> None:
-    """Two of one name would be one in JSON."""
-    names = names_of({**DATASETS, **CUSTOM}[dataset])
+    """Two of one name would be one in JSON; and those by which the next page is found are among them."""
+    declared = {**DATASETS, **CUSTOM}[dataset]
+    names = names_of(declared)
 
     assert len(set(names)) == len(names)
+    assert {declared.made.name, declared.id.name} <= set(names)  # type: ignore[attr-defined]
