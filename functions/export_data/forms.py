@@ -36,12 +36,12 @@ def _name(column: ColumnElement[Any]) -> str:
 
 
 def _csv_options(*, header: bool) -> str:
-    return f"FORMAT csv, HEADER {header}"
+    return f"FORMAT csv, ENCODING 'UTF8', HEADER {header}"
 
 
 def _json_options(*, header: bool) -> str:
     # JSON escapes control characters: with these as quote and delimiter, nothing in it needs quoting.
-    return "FORMAT csv, QUOTE E'\\x01', DELIMITER E'\\x02'"
+    return "FORMAT csv, ENCODING 'UTF8', QUOTE E'\\x01', DELIMITER E'\\x02'"
 
 
 CSV = Form(

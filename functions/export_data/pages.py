@@ -12,10 +12,10 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel
-from sqlalchemy import ColumnElement, Connection, Select, func, literal, select, text, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, Text, cast, func, literal, select, text, tuple_
 from sqlalchemy.dialects import postgresql
 
-from functions.export_data.datasets import Condition, Dataset
+from functions.export_data.datasets import Condition, Dataset, said
 from qstash_jobs.database import copy_out
 from qstash_jobs.jobs.export_data import Filters
 
@@ -37,7 +37,8 @@ class Written(BaseModel):
 class Place(BaseModel):
     """Where a page ends: at this row."""
 
-    made: datetime
+    made: str
+    """As Postgres writes it: Python has no times before the year 1, and no `-infinity`."""
     id: int
 
 
@@ -66,14 +67,16 @@ class Query:
         """Write the rows of the page behind `after`; how many they were, and where the page ends, None when it is the
         last."""
         made, id_ = self.dataset.made, self.dataset.id
-        ordered = select(made, id_).where(*self._behind(after)).order_by(made, id_)
+        # Whatever the database's own settings are, a time is written in one way only.
+        connection.execute(text("SET LOCAL TimeZone = 'UTC'"))
+        connection.execute(text("SET LOCAL DateStyle = 'ISO'"))
+        ordered = select(cast(made, Text), id_).where(*self._behind(after)).order_by(made, id_)
         last = connection.execute(ordered.offset(PAGE_ROWS - 1).limit(1)).one_or_none()
         end = None if last is None else Place(made=last[0], id=last[1])
         conditions = self._behind(after)
         if end is not None:
-            conditions += [made <= end.made, tuple_(made, id_) <= _literal(end)]
+            conditions += [made <= self._made(end), tuple_(made, id_) <= self._literal(end)]
         rows = select(*form.columns(self.dataset)).where(*conditions).order_by(made, id_)
-        connection.execute(text("SET LOCAL TimeZone = 'UTC'"))
         return copy_out(connection, form.wrap(_sql(rows)), form.options(header=header), write), end
 
     def _conditions(self) -> list[Condition]:
@@ -90,7 +93,13 @@ class Query:
             return self._conditions()
         made, id_ = self.dataset.made, self.dataset.id
         # The first says nothing new, and lets Postgres know how few rows a page has: of pairs it has no idea.
-        return [*self._conditions(), made >= after.made, tuple_(made, id_) > _literal(after)]
+        return [*self._conditions(), made >= self._made(after), tuple_(made, id_) > self._literal(after)]
+
+    def _made(self, place: Place) -> ColumnElement[Any]:
+        return cast(said(place.made), self.dataset.made.type)
+
+    def _literal(self, place: Place) -> ColumnElement[Any]:
+        return tuple_(self._made(place), literal(place.id))
 
 
 @dataclass(frozen=True)
@@ -103,10 +112,6 @@ class Form:
     """The query that is copied, made of theirs."""
     options: Callable[..., str]
     """COPY's, with or without a `header`."""
-
-
-def _literal(place: Place) -> ColumnElement[Any]:
-    return tuple_(literal(place.made), literal(place.id))
 
 
 def _sql(statement: Select[Any]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -109,6 +110,7 @@ def _workbook(path: Path, dataset: Dataset, pages: Iterator[bytes], total: int) 
 def _rows(
     names: list[str], converters: list[Callable[[str], Cell]], pages: Iterator[bytes]
 ) -> Iterator[dict[str, Cell]]:
+    csv.field_size_limit(sys.maxsize)  # a cell may be as large as Postgres has it; `_text` cuts it
     for page in pages:
         for line in csv.reader(io.TextIOWrapper(io.BytesIO(page), "utf-8", newline="")):
             yield {
