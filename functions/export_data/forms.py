@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Boolean, ColumnElement, Text, case, cast, func
@@ -14,6 +14,8 @@ from sqlalchemy.types import String
 
 from functions.export_data.datasets import Dataset
 from functions.export_data.pages import Form, Place
+
+csv.field_size_limit(sys.maxsize)  # a cell may be as large as Postgres has it
 
 _STARTS_A_FORMULA = (
     *map(ord, "\t\n\r+-=@"),
@@ -41,12 +43,12 @@ def _name(column: ColumnElement[Any]) -> str:
 
 
 def _csv_options(*, header: bool) -> str:
-    return f"FORMAT csv, HEADER {header}"
+    return f"FORMAT csv, ENCODING 'UTF8', HEADER {header}"
 
 
 def _json_options(*, header: bool) -> str:
     # JSON escapes control characters: with these as quote and delimiter, nothing in it needs quoting.
-    return "FORMAT csv, QUOTE E'\\x01', DELIMITER E'\\x02'"
+    return "FORMAT csv, ENCODING 'UTF8', QUOTE E'\\x01', DELIMITER E'\\x02'"
 
 
 def _of_cells(dataset: Dataset, row: bytes) -> Place:
@@ -59,7 +61,7 @@ def _of_object(dataset: Dataset, row: bytes) -> Place:
 
 
 def _place(dataset: Dataset, values: Mapping[str, Any]) -> Place:
-    return Place(made=datetime.fromisoformat(values[_name(dataset.made)]), id=int(values[_name(dataset.id)]))
+    return Place(made=values[_name(dataset.made)], id=values[_name(dataset.id)])
 
 
 def names_of(dataset: Dataset) -> list[str]:

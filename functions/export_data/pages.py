@@ -12,10 +12,10 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel
-from sqlalchemy import ColumnElement, Connection, Select, func, literal, select, text, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, cast, func, literal, select, text, tuple_
 from sqlalchemy.dialects import postgresql
 
-from functions.export_data.datasets import Condition, Dataset
+from functions.export_data.datasets import Condition, Dataset, said
 from qstash_jobs.database import copy_out
 from qstash_jobs.jobs.export_data import Filters
 
@@ -37,7 +37,8 @@ class Written(BaseModel):
 class Place(BaseModel):
     """Where a page ends: at this row."""
 
-    made: datetime
+    made: str
+    """As Postgres writes it: Python has no times before the year 1, and no `-infinity`."""
     id: int
 
 
@@ -68,7 +69,8 @@ class Query:
         rows = (
             select(*form.columns(self.dataset)).where(*self._behind(after)).order_by(self.dataset.made, self.dataset.id)
         )
-        connection.execute(text("SET LOCAL TimeZone = 'UTC'"))
+        # Whatever the database's own settings are, a time is written in one way only.
+        connection.execute(text("SELECT set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO', true)"))
         query = form.wrap(_sql(rows.limit(PAGE_ROWS)))
         copied = copy_out(connection, query, form.options(header=header), write)
         return copied.rows, form.place(self.dataset, copied.last_row) if copied.rows == PAGE_ROWS else None
@@ -87,7 +89,13 @@ class Query:
             return self._conditions()
         made, id_ = self.dataset.made, self.dataset.id
         # The first says nothing new, and lets Postgres know how few rows a page has: of pairs it has no idea.
-        return [*self._conditions(), made >= after.made, tuple_(made, id_) > _literal(after)]
+        return [*self._conditions(), made >= self._made(after), tuple_(made, id_) > self._literal(after)]
+
+    def _made(self, place: Place) -> ColumnElement[Any]:
+        return cast(said(place.made), self.dataset.made.type)
+
+    def _literal(self, place: Place) -> ColumnElement[Any]:
+        return tuple_(self._made(place), literal(place.id))
 
 
 @dataclass(frozen=True)
@@ -102,10 +110,6 @@ class Form:
     """COPY's, with or without a `header`."""
     place: Callable[[Dataset, bytes], Place]
     """Where a row stands, as it was written."""
-
-
-def _literal(place: Place) -> ColumnElement[Any]:
-    return tuple_(literal(place.made), literal(place.id))
 
 
 def _sql(statement: Select[Any]) -> str:

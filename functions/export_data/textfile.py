@@ -65,7 +65,7 @@ def _write(query: Query, form: TextFormat, run: Run, key: str, position: Positio
         while True:
             began = time.monotonic()
             with run.connection() as connection:
-                found, end = query.copy_page(connection, add, after=end, form=_FORMS[form], header=rows == 0)
+                found, end = query.copy_page(connection, add, after=end, form=_FORMS[form], header=end is None)
             rows += found
             if end is None:
                 break

@@ -73,8 +73,16 @@ class Bucket:
         import boto3
         from botocore.config import Config
 
-        retries = {"mode": "standard", "max_attempts": 3}
-        return boto3.client("s3", config=Config(connect_timeout=5, read_timeout=30, retries=retries))
+        config = Config(
+            connect_timeout=5,
+            read_timeout=30,
+            retries={"mode": "standard", "max_attempts": 3},
+            # Left to itself, botocore signs addresses by a version that S3 does not take for files under a key of KMS,
+            # and for a host that regions opened since 2019 do not answer at.
+            signature_version="s3v4",
+            s3={"addressing_style": "virtual"},
+        )
+        return boto3.client("s3", config=config)
 
     def put(self, key: str, content: bytes | IO[bytes], kind: FileType) -> None:
         """Write a file, in one piece or, when it is large, in parts."""

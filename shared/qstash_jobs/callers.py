@@ -67,7 +67,13 @@ class _SqlAlchemy:
         self._connection = connection
 
     def run(self, sql: str) -> list[Row]:
-        result = self._connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
+        from sqlalchemy.exc import StatementError
+
+        try:
+            result = self._connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
+        except StatementError as error:
+            error.statement = None  # the payload stands in it, and errors are logged
+            raise
         return [tuple(row) for row in result]
 
     def after_commit(self, job_ids: list[UUID], wake: Wake) -> None:

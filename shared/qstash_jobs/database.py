@@ -190,7 +190,10 @@ class Database:
         from sqlalchemy import create_engine
         from sqlalchemy.pool import StaticPool
 
-        return create_engine(f"postgresql+{self.dsn.driver}://", creator=lambda: kept, poolclass=StaticPool)
+        # What goes wrong in a handler is recorded and logged, where nobody is to read payloads.
+        return create_engine(
+            f"postgresql+{self.dsn.driver}://", creator=lambda: kept, poolclass=StaticPool, hide_parameters=True
+        )
 
     @cached_property
     def _pool(self) -> QueuePool:

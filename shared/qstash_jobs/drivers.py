@@ -21,6 +21,11 @@ _COPY_DATA = b"d"
 """Begins a message of a COPY; its length follows in four bytes, which count.
 Source: https://www.postgresql.org/docs/current/protocol-message-formats.html"""
 
+_QUOTING = "DWq"
+"""The fields of an error that quote rows and statements: detail, where, internal query. Errors are logged, and shown to
+people who are not to see a payload.
+Source: https://www.postgresql.org/docs/current/protocol-error-fields.html"""
+
 
 class Copied(NamedTuple):
     """What a COPY came to."""
@@ -135,6 +140,11 @@ def _pg8000_connection() -> Any:
             context.last_row = pieces[-1]
             context.stream_write(b"".join(pieces))
 
+        def handle_ERROR_RESPONSE(self, data: bytes, context: Any) -> None:  # noqa: N802  # pg8000's name
+            super().handle_ERROR_RESPONSE(data, context)
+            for field in _QUOTING:
+                context.error.args[0].pop(field, None)
+
         def close(self) -> None:
             stream = self._sock  # which pg8000's own close leaves open until it is garbage
             lost = (OSError, pg8000.dbapi.InterfaceError)  # then there is nobody to say goodbye to
@@ -210,6 +220,10 @@ def _psycopg_connection() -> Any:
                     wanted = steps.send(ready)
                 except StopIteration as end:
                     return end.value  # what psycopg's own steps do
+                except psycopg.Error as error:
+                    if error.diag.message_primary:  # without the rows that the detail quotes
+                        error.args = (error.diag.message_primary, *error.args[1:])
+                    raise
                 ready = yield wanted
                 if not ready and time.monotonic() > until:
                     raise psycopg.OperationalError(f"no answer within {self.timeout_seconds:.3g} s")

@@ -25,6 +25,23 @@ def test_a_file_arrives_as_it_was_written(bucket: Bucket) -> None:
     assert got.headers["content-disposition"].startswith('attachment; filename="users.csv"')
 
 
+@pytest.mark.parametrize("region", ["us-east-1", "eu-west-1", "eu-central-1", "eu-south-1"])
+def test_an_address_is_one_of_the_bucket_s_region(environment: pytest.MonkeyPatch, region: str) -> None:
+    """At a host that answers for it, and with a signature that S3 also takes for files under a key of KMS.
+    Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html"""
+    environment.delenv("AWS_ENDPOINT_URL_S3", raising=False)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        environment.setenv(name, "test")
+    environment.setenv("AWS_DEFAULT_REGION", region)
+
+    address = httpx.URL(Bucket("acme-jobs").address("exports/a.csv", timedelta(minutes=1)))
+
+    assert address.params["X-Amz-Algorithm"] == "AWS4-HMAC-SHA256"
+    assert address.host == (
+        "acme-jobs.s3.amazonaws.com" if region == "us-east-1" else f"acme-jobs.s3.{region}.amazonaws.com"
+    )
+
+
 def test_a_name_in_another_script_survives(bucket: Bucket) -> None:
     """A file may be called anything: what cannot be said in ASCII is said as RFC 6266 has it."""
     bucket.put("exports/a.csv", b"x", FileType(content_type="text/csv", filename='Zürich "2026"\r\nX: y.csv'))
