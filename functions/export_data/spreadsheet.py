@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from sqlalchemy import BigInteger, Boolean, ColumnElement, DateTime, Integer
 
@@ -33,6 +33,9 @@ ROWS_LIMIT = 2 * SHEET_ROWS
 
 WRITTEN, PACKED = 0.6, 0.9
 """How far the work is when all rows are written, and when the file is packed."""
+
+_IN_MEMORY = 32 * 2**20
+"""Bytes of a page; one with large cells is put into a temporary file, for it may be larger than the function's memory."""
 
 _CELL_CHARACTERS = 32_767
 _EXACT = 2**53
@@ -69,14 +72,15 @@ class _Pages:
         self._total = total
         self.rows = 0
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[IO[bytes]]:
         end: Place | None = None
         while True:
-            page = io.BytesIO()
-            with self._run.connection() as connection:
-                rows, end = self._query.copy_page(connection, page.write, after=end, form=CELLS)
-            self.rows += rows
-            yield page.getvalue()
+            with tempfile.SpooledTemporaryFile(_IN_MEMORY) as page:
+                with self._run.connection() as connection:
+                    rows, end = self._query.copy_page(connection, page.write, after=end, form=CELLS)
+                self.rows += rows
+                page.seek(0)
+                yield page
             self._run.progress(
                 min(1.0, self.rows / max(1, self._total)) * WRITTEN, f"{self.rows:,} of {self._total:,} rows"
             )
@@ -84,7 +88,7 @@ class _Pages:
                 return
 
 
-def _workbook(path: Path, dataset: Dataset, pages: Iterator[bytes], total: int) -> None:
+def _workbook(path: Path, dataset: Dataset, pages: Iterator[IO[bytes]], total: int) -> None:
     from rustpy_xlsxwriter import FastExcel, Format
 
     title, columns = dataset.title, dataset.columns
@@ -107,10 +111,10 @@ def _workbook(path: Path, dataset: Dataset, pages: Iterator[bytes], total: int) 
 
 
 def _rows(
-    names: list[str], converters: list[Callable[[str], Cell]], pages: Iterator[bytes]
+    names: list[str], converters: list[Callable[[str], Cell]], pages: Iterator[IO[bytes]]
 ) -> Iterator[dict[str, Cell]]:
     for page in pages:
-        for line in csv.reader(io.TextIOWrapper(io.BytesIO(page), "utf-8", newline="")):
+        for line in csv.reader(io.TextIOWrapper(page, "utf-8", newline="")):
             yield {
                 name: convert(cell) if cell else None
                 for name, convert, cell in zip(names, converters, line, strict=True)

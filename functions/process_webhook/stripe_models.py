@@ -43,6 +43,7 @@ class Recurring(_Object):
 
     interval: Interval
     interval_count: Annotated[Number, Field(ge=1)] = 1
+    usage_type: str | None = None
 
 
 class Price(_Object):
@@ -58,6 +59,7 @@ class Price(_Object):
     recurring: Recurring | None = None
     interval: Interval | None = None
     interval_count: Annotated[Number, Field(ge=1)] = 1
+    usage_type: str | None = None
 
     @property
     def name(self) -> str:
@@ -67,6 +69,8 @@ class Price(_Object):
     @property
     def each(self) -> Decimal:
         """For one seat, in the smallest unit, of which it may be a fraction; nothing where it depends on usage."""
+        if "metered" in (self.usage_type, self.recurring and self.recurring.usage_type):
+            return Decimal(0)
         return self.unit_amount_decimal or Decimal(self.unit_amount or self.amount or 0)
 
 

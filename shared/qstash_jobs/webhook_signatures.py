@@ -58,7 +58,7 @@ class Sender:
         if secret is None or not secret.get_secret_value().strip():
             whose = f"it has no {self.name!r}" if self.source == "custom" else "it is not set"
             raise ConfigurationError(f"{self.setting}: {whose}, so no event of this sender can be verified")
-        return secret.get_secret_value()
+        return secret.get_secret_value().strip()
 
 
 def signature_in(headers: Mapping[str, str], source: Source) -> str | StandardSignature:

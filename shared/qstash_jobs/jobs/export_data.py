@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BeforeValidator,
     Field,
@@ -39,7 +40,15 @@ def _first_moment(value: object) -> object:
     return value
 
 
-Moment = Annotated[AwareDatetime, BeforeValidator(_first_moment)]
+def _in_utc(value: datetime) -> datetime:
+    # Postgres takes no zone beyond 15:59, and Python knows some that lead out of its years.
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("in UTC, a time of the years 1 to 9999 is needed") from None
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_first_moment), AfterValidator(_in_utc)]
 """A time with a zone, or a day (`2026-01-01`), which means its first moment in UTC."""
 RowId = Annotated[int, Field(ge=1, lt=2**63)]
 

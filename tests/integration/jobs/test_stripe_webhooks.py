@@ -338,6 +338,21 @@ def test_fractions_of_a_cent_are_rounded_once(worker: Worker) -> None:
     assert subscription(worker)["amount"] == 500
 
 
+@pytest.mark.parametrize("shape", ["price", "plan"])
+def test_what_is_paid_by_usage_is_no_part_of_the_amount(worker: Worker, shape: str) -> None:
+    """Nobody knows yet how much it will be: its price is for one call, and not for a month."""
+    event = stripe_event(CREATED)
+    costs: dict[str, Any] = {"id": "calls", "currency": "eur", "unit_amount": 7, "unit_amount_decimal": "7"}
+    costs["recurring"] = {"interval": "month", "usage_type": "metered"}
+    if shape == "plan":
+        costs = {"id": "calls", "currency": "eur", "amount": 7, "interval": "month", "usage_type": "metered"}
+    event["data"]["object"]["items"]["data"].append({"id": "si_calls", shape: costs})
+
+    process(worker, event)
+
+    assert subscription(worker)["amount"] == 5 * 1200
+
+
 def test_a_plan_without_a_name_is_greeted_too(worker: Worker) -> None:
     """Stripe's id of the price is for us, and not for people."""
     event = stripe_event(CREATED)

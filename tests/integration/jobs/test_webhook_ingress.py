@@ -184,6 +184,16 @@ def test_a_sender_whose_secret_is_not_set_is_unknown(
     assert count(record) == (0, 0)
 
 
+@pytest.mark.parametrize("name", ["STRIPE_WEBHOOK_SECRET", "RESEND_WEBHOOK_SECRET"])
+def test_blanks_around_a_secret_are_no_part_of_it(environment: pytest.MonkeyPatch, record: Worker, name: str) -> None:
+    """One that was piped into a secret store ends in a line break, with which every event would be refused."""
+    environment.setenv(name, f" {SECRETS[name]}\n")
+    settings.cache_clear()
+    sender, path = ("stripe", STRIPE) if name.startswith("STRIPE") else ("resend", "resend/bounced")
+    assert post(sender, sample(path)).status == 200
+    assert count(record) == (1, 1)
+
+
 def test_a_body_that_is_too_large_is_refused(record: Worker) -> None:
     """Before its signature is computed; a megabyte is accepted."""
     assert post("stripe", "x" * 1_000_001).status == 413

@@ -37,6 +37,14 @@ def test_a_day_is_its_first_moment_in_utc(day: object) -> None:
     assert ask(filters={"since": day}).filters.since == datetime(2026, 1, 1, tzinfo=UTC)
 
 
+@pytest.mark.parametrize("zone", ["+01:00", "-15:59", "+23:59", "-23:59"])
+def test_a_time_may_have_any_zone(zone: str) -> None:
+    """Postgres takes none beyond 15:59, so it is given the same moment in UTC."""
+    given = datetime.fromisoformat(f"2026-01-01T00:00:00{zone}")
+
+    assert ask(filters={"since": given}).wire()["filters"]["since"] == f"{given.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
@@ -47,6 +55,8 @@ def test_a_day_is_its_first_moment_in_utc(day: object) -> None:
         ({"filters": {"since": "2026-13-01"}}, "since: month must be in 1..12"),
         ({"filters": {"since": "2026-01-01T00:00:00"}}, "since: Input should have timezone info"),
         ({"filters": {"since": "2026-02-01", "until": "2026-01-01"}}, "`since` must come before `until`"),
+        ({"filters": {"since": "0001-01-01T00:00:00+05:00"}}, "since: in UTC, a time of the years 1 to 9999 is needed"),
+        ({"filters": {"until": "9999-12-31T23:59:59-05:00"}}, "until: in UTC, a time of the years 1 to 9999 is needed"),
         ({"filters": ["since"]}, "filters are an object"),
         ({"filters": ActivityLogFilters()}, "these are filters of another data set than users"),
         ({"export_type": "activity-logs", "filters": {"action": "Robert'); --"}}, "action: String should match pattern"),
