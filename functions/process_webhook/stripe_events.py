@@ -60,6 +60,7 @@ def _checkout_completed(connection: Connection, event: Event, said: StripeEvent,
         connection.execute(update(table).where(*of_it).values(organization_id=organization_id))
     if session.subscription is not None:
         stripe_subscriptions.greet(connection, session.subscription, run)
+    stripe_invoices.tell_of_failures(connection, session.customer, run)
     return "linked" if linked else "linked before"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Connection, and_, func, or_, select, update
@@ -11,7 +12,11 @@ from functions.process_webhook.billing_mails import payment_failed
 from functions.process_webhook.stripe_models import Invoice, StripeEvent
 from qstash_jobs.run import Run
 from qstash_jobs.webhook_events import Event
-from saas.tables import invoices, subscriptions
+from saas.tables import invoices, subscriptions, webhook_events
+
+LATEST_CHECKOUT = timedelta(days=3)
+"""For so long Stripe repeats an event that was not taken, so a check-out comes no later after what came out of it.
+Source: https://docs.stripe.com/webhooks#retries"""
 
 SETTLED = ("paid", "void")
 """Stripe never leaves these. Source: https://docs.stripe.com/invoicing/overview#invoice-statuses"""
@@ -44,6 +49,25 @@ def keep(
         _note_failure(connection, found, said)
         _mail(connection, found, run)
     return "applied" if applied else "older than what is known"
+
+
+def tell_of_failures(connection: Connection, customer: str, run: Run) -> None:
+    """Mail what could not be mailed while nobody knew whose customer it was: payments that failed before the check-out
+    came, as the events say that are kept. The mails' keys see to it that none goes twice."""
+    events = webhook_events.c
+    kept = (
+        select(events.payload)
+        .where(
+            events.provider == "stripe",
+            events.event_type == "invoice.payment_failed",
+            events.received_at > func.clock_timestamp() - LATEST_CHECKOUT,
+            events.payload["data"]["object"]["customer"].astext == customer,
+            events.processed_at.is_not(None),
+        )
+        .order_by(events.received_at)
+    )
+    for payload in connection.scalars(kept).all():
+        _mail(connection, Invoice.model_validate(StripeEvent.model_validate(payload).data.object), run)
 
 
 def _note_failure(connection: Connection, found: Invoice, said: StripeEvent) -> None:

@@ -190,6 +190,22 @@ def test_the_checkout_may_come_last(worker: Worker) -> None:
     assert mails(worker) == ["subscriptionCreated"]
 
 
+def test_a_failed_payment_is_told_of_when_the_checkout_comes_last(worker: Worker) -> None:
+    """Once it is known whose it is, and unless it has been paid meanwhile; a second check-out tells nobody again."""
+    worker.ask("UPDATE organizations SET stripe_customer_id = NULL")
+    process(worker, stripe_event("invoice-payment-failed", START))
+    process(worker, stripe_event("invoice-payment-failed", START, id="in_paid"))
+    process(worker, stripe_event("invoice-paid", START + 1, id="in_paid"))
+    process(worker, stripe_event("invoice-payment-failed", START, id="in_other", customer="cus_other"))
+    assert mails(worker) == []
+
+    process(worker, stripe_event("checkout-session-completed"))
+    process(worker, stripe_event("checkout-session-completed"))
+
+    [mail] = worker.jobs("send-email")
+    assert (mail["template"], mail["to"]) == ("paymentFailed", "ada@example.com")
+
+
 def test_the_checkout_may_come_first(worker: Worker) -> None:
     """The mail goes out with the subscription, once."""
     worker.ask("UPDATE organizations SET stripe_customer_id = NULL")
