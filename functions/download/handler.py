@@ -27,6 +27,7 @@ GOOD_FOR = timedelta(minutes=1)
 
 _ENDED = ("This link has ended", "Links to files are good for a limited time. Please ask for the file again.")
 _GONE = ("This file has been deleted", "Files are kept for a limited time. Please ask for the file again.")
+_AWAY = ("Please try again in a moment", "The file is there, and cannot be reached just now.")
 _UNKNOWN = ("There is nothing here", "This link is not complete. Please open it from the mail, or copy all of it.")
 
 
@@ -45,6 +46,8 @@ def telemetry() -> Telemetry:
 
 
 def _open(token: str) -> dict[str, Any]:
+    from botocore.exceptions import BotoCoreError, ClientError
+
     try:
         key = key_of(token, settings())
         bucket().look(key)
@@ -54,6 +57,9 @@ def _open(token: str) -> dict[str, Any]:
     except FileMissing as error:
         telemetry().logger.info("File missing", extra={"key": error.key})
         return _answer(410, {}, _page(*_GONE))
+    except (BotoCoreError, ClientError) as error:
+        telemetry().logger.error("File not reached", extra={"reason": str(error)})
+        return _answer(503, {"Retry-After": "10"}, _page(*_AWAY))
     telemetry().logger.info("File opened", extra={"key": key})
     return _answer(302, {"Location": bucket().address(key, GOOD_FOR)}, "")
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import boto3
 import httpx
 import jwt
 import pytest
+from botocore.config import Config
 
 from functions.download.handler import handler
 from qstash_jobs.bucket import Bucket, FileType
@@ -92,3 +94,16 @@ def test_a_link_is_only_opened(bucket: Bucket) -> None:
     answer = click(link_to("exports/a.csv", settings()).url, "POST")
 
     assert (answer["statusCode"], answer["headers"]["Allow"]) == (405, "GET, HEAD")
+
+
+def test_while_s3_is_away_people_are_asked_to_try_again(bucket: Bucket) -> None:
+    """And see a page, not an error of the function's."""
+    link = link_to("exports/a.csv", settings())
+    nowhere = boto3.client("s3", endpoint_url="http://127.0.0.1:9", config=Config(retries={"total_max_attempts": 1}))
+    bucket.client.close()
+    vars(bucket)["client"] = nowhere
+
+    answer = click(link.url)
+
+    assert (answer["statusCode"], answer["headers"]["Retry-After"]) == (503, "10")
+    assert "Please try again" in answer["body"]
