@@ -32,7 +32,7 @@ VALID: dict[type[Job], dict[str, Any]] = {
         "exportType": "users",
         "name": None,
         "format": "csv",
-        "filters": {"since": None, "until": None, "organizationId": 7, "status": None},
+        "filters": {"organizationId": 7},
         "notifyEmail": "a@b.example",
     },
     GenerateReport: {

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -19,9 +19,11 @@ from pydantic import (
     BeforeValidator,
     Field,
     SerializeAsAny,
+    SerializerFunctionWrapHandler,
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -60,6 +62,19 @@ class Filters(Payload):
     """Made at this time or later; a day alone (`2026-01-01`) is its first moment in UTC."""
     until: Moment | None = None
     """Made before this time; likewise."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _said(cls, given: Any) -> Any:
+        # Nothing in the place of an organization is an app's mistake far more often than the wish to export them all.
+        for name, value in given.items() if isinstance(given, Mapping) else ():
+            if value is None:
+                raise ValueError(f"{name} is nothing: leave it out if the export is to be of all")
+        return given
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in dump(self).items() if value is not None}
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

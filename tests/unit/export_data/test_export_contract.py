@@ -57,6 +57,7 @@ def test_a_time_may_have_any_zone(zone: str) -> None:
         ({"filters": {"since": "2026-02-01", "until": "2026-01-01"}}, "`since` must come before `until`"),
         ({"filters": {"since": "0001-01-01T00:00:00+05:00"}}, "since: in UTC, a time of the years 1 to 9999 is needed"),
         ({"filters": {"until": "9999-12-31T23:59:59-05:00"}}, "until: in UTC, a time of the years 1 to 9999 is needed"),
+        ({"filters": {"organizationId": None}}, "organizationId is nothing: leave it out if the export is to be of all"),
         ({"filters": ["since"]}, "filters are an object"),
         ({"filters": ActivityLogFilters()}, "these are filters of another data set than users"),
         ({"export_type": "activity-logs", "filters": {"action": "Robert'); --"}}, "action: String should match pattern"),
@@ -83,6 +84,12 @@ def test_a_filter_of_a_newer_app_is_not_taken_for_none() -> None:
     ExportData.arrive(wire | {"priority": 1})
     with pytest.raises(ValidationError, match="users has no filter 'plan'"):
         ExportData.arrive(wire | {"filters": {"plan": "pro"}})
+
+
+def test_a_typed_filter_of_nothing_is_refused_too() -> None:
+    """A session without an organization must not export every organization's data."""
+    with pytest.raises(ValidationError, match="organization_id is nothing: leave it out"):
+        UserFilters(organization_id=None)
 
 
 def test_each_data_set_has_filters_and_a_query() -> None:
