@@ -29,6 +29,7 @@ _NAME_LENGTH = 30
 _LETTER = 6.2
 """About how wide a letter is at the size of all text here."""
 _MOST_COLUMNS_APART = 120
+_WIDEST_COLUMN = 48
 
 STYLE = """
 text { font-family: Inter; font-size: 11px; fill: #5c6471; }
@@ -112,7 +113,7 @@ def _along_time(chart: Chart) -> Iterator[str]:
         if chart.kind == "line":
             yield from _line(number, middles, [y(value) for value in series.values])
             continue
-        wide = slot * (0.72 if len(series.values) <= _MOST_COLUMNS_APART else 1)
+        wide = min(_WIDEST_COLUMN, slot * (0.72 if len(series.values) <= _MOST_COLUMNS_APART else 1))
         for middle, value in zip(middles, series.values, strict=True):
             if value:
                 at, end = min(y(value), y(0)), max(y(value), y(0))

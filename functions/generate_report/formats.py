@@ -45,8 +45,11 @@ def money(amount: Number, currency: str) -> str:
 
 def percent(value: Number, *, signed: bool = False) -> str:
     """`12.3%`, and signed `+12.3%`."""
+    written = number(value * 100, 1)
+    if written in {"0.0", "−0.0"}:  # what rounds to nothing has no sign
+        return "0.0%"
     plus = "+" if signed and value > 0 else ""
-    return f"{plus}{number(value * 100, 1)}%"
+    return f"{plus}{written}%"
 
 
 def day(value: str) -> str:

@@ -60,6 +60,7 @@ def generate(payload: GenerateReport, run: Run) -> Done:
             organization_id=payload.organization_id or run.organization_id,
         )
     attached = len(content) <= ATTACHED_LIMIT
+    run.progress(1, f"{len(content):,} bytes, to be mailed to {len(payload.recipients)}")
     run.logger.info("Report made", extra={"report": report.name, "bytes": len(content), "attached": attached})
     return Done(
         {"key": key, "bytes": len(content), "sent": "attached" if attached else "linked"},

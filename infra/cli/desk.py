@@ -24,7 +24,7 @@ from rich.text import Text
 from infra.cli.environment import FOLDER
 from infra.cli.reading import transaction
 from infra.cli.record import took
-from infra.cli.screen import ago, brief, console, show, span, status, table
+from infra.cli.screen import ago, brief, console, least_width, show, span, status, table
 from infra.local.desk import Desk, DeskFailed, Ports, declare_schedules, only_one
 from qstash_jobs.errors import DatabaseUnreachable
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from qstash_jobs.executions.queries import Execution
 
 LOG = "desk.log"
+_COLUMNS = ("job", "type", "status", "attempts", "created", "took", "error")
 POLL_SECONDS = 0.5
 
 
@@ -143,9 +144,13 @@ def _addresses(desk: Desk) -> Table:
 
 
 def _recent(rows: int) -> Table:
-    made = table("job", "type", "status", "attempts", "created", "took", "error")
-    for one in _newest(rows):
-        made.add_row(*_line(one))
+    found = _newest(rows)
+    for columns in (_COLUMNS, _COLUMNS[:4]):  # the latter have room in 80
+        made = table(*columns)
+        for one in found:
+            made.add_row(*_line(one)[: len(columns)])
+        if least_width(made) <= console.width:
+            break
     return made
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -77,9 +78,18 @@ def table(*columns: str, title: str | None = None) -> Table:
 
 
 def show(made: Table) -> None:
-    """A table for the terminal, or for whatever reads us through a pipe: there nothing is cut off."""
-    if console.is_terminal:
+    """A table for the terminal, or for whatever reads us through a pipe: there nothing is cut off. Nor is it where the
+    terminal is too narrow for the headings: its own wrapping is easier to read than columns of single letters."""
+    if console.is_terminal and least_width(made) <= console.width:
         console.print(made, soft_wrap=False)
     else:
         wide = Console(width=10_000, highlight=False)
         wide.print(made, soft_wrap=True)
+
+
+def least_width(made: Table) -> int:
+    """Of a table whose headings, and whatever must stay on one line, are in one piece."""
+    return sum(
+        2 + max([cell_len(str(column.header)), *(cell_len(str(one)) for one in column.cells if column.no_wrap)])
+        for column in made.columns
+    )

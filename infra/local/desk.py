@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import DBAPIError
@@ -265,6 +265,7 @@ class Service:
         self._path = "/"
         self._process: subprocess.Popen[str] | None = None
         self._lifeline: Lifeline | None = None
+        self._stopped: subprocess.Popen[str] | None = None
 
     @property
     def pid(self) -> int:
@@ -289,7 +290,7 @@ class Service:
         )
         self._lifeline = Lifeline(self._process.pid)
         lines: list[str] = []
-        threading.Thread(target=self._pass_on, args=(self._process.stdout, lines), daemon=True).start()
+        threading.Thread(target=self._pass_on, args=(self._process, lines), daemon=True).start()
         until = time.monotonic() + START_SECONDS
         while not _answers(self.url + path):
             if self._process.poll() is not None or time.monotonic() > until:
@@ -301,6 +302,7 @@ class Service:
         """Ask it to stop, and wait."""
         if self._process is None:
             return
+        self._stopped = self._process
         self._process.terminate()
         try:
             self._process.wait(10)
@@ -325,12 +327,15 @@ class Service:
         """Start it again, where it was."""
         self.start(self._path)
 
-    def _pass_on(self, output: IO[str] | None, lines: list[str]) -> None:
-        assert output is not None
-        with output:
+    def _pass_on(self, process: subprocess.Popen[str], lines: list[str]) -> None:
+        assert process.stdout is not None
+        with process.stdout as output:
             for line in output:
                 lines.append(line.rstrip())
                 self._log(self.name, line.rstrip())
+        code = process.wait()
+        if process is not self._stopped:
+            self._log(self.name, f"ended by itself ({code}): what needs it fails until the desk is started again")
 
 
 @contextlib.contextmanager

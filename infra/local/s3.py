@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import threading
 from typing import Annotated
 
@@ -21,6 +23,12 @@ def run(
     told_to_stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: told_to_stop.set())
+    try:
+        # It would wait for ever for its thread, which dies of a port that is taken.
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        typer.echo(f"Error: port {port}: {os.strerror(error.errno or 0)}; choose another with --port", err=True)
+        raise typer.Exit(1) from None
     server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
     server.start()
     try:

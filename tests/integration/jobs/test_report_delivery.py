@@ -109,6 +109,10 @@ def test_a_report_is_mailed(seeded: Engine, worker: Worker, bucket: Bucket, mail
     job_id = UUID(row["job_id"])
     content = bucket.read(f"reports/{job_id}.pdf")
     assert row["result"] == {"key": f"reports/{job_id}.pdf", "bytes": len(content), "sent": "attached"}
+    assert (row["progress"]["fraction"], row["progress"]["message"]) == (
+        1,
+        f"{len(content):,} bytes, to be mailed to 3",
+    )
     check_one_of_each(worker, bucket, mailbox, job_id)
     mail = mailbox.mails()[0]
     assert "Billing" in mail.subject
@@ -299,11 +303,9 @@ def test_progress_is_told(seeded: Engine, worker: Worker, monkeypatch: pytest.Mo
 
     fractions = [one["fraction"] for one in told]
     assert fractions == sorted(fractions)
-    assert list(dict.fromkeys(one["message"] for one in told)) == [
-        "Asking the database",
-        "Typesetting",
-        "Writing the file",
-    ]
+    *messages, last = dict.fromkeys(one["message"] for one in told)
+    assert messages == ["Asking the database", "Typesetting", "Writing the file"]
+    assert (told[-1]["fraction"], last) == (1, told[-1]["message"])
 
 
 def test_a_cancelled_job_stops_between_two_questions(

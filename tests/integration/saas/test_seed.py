@@ -208,6 +208,19 @@ def test_the_command_fills_the_tables_once(started: Engine, database: Database, 
     assert fingerprint(started) == before
 
 
+def test_what_jobs_noted_before_does_not_clash(started: Engine, database: Database) -> None:
+    """A file, an event and a mail of the time when there was nobody yet: they stay, and nothing need be deleted."""
+    with started.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO files (s3_key, kind, content_type, bytes) VALUES ('exports/1.csv', 'export', 'text/csv', 1)"
+            )
+        )
+        connection.execute(text("INSERT INTO email_deliveries (resend_id, address) VALUES ('1', 'ada@example.com')"))
+    fill(database)
+    assert {"files": 1, "email_deliveries": 1, "users": 500}.items() <= counts(started).items()
+
+
 def test_on_a_terminal_there_is_a_bar(
     started: Engine, database: Database, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -277,6 +277,13 @@ def test_a_bar_is_as_long_as_its_number() -> None:
         assert two / one == pytest.approx(2, rel=0.01)
 
 
+def test_a_single_column_stays_slim() -> None:
+    """A report of one day or month has columns, and no walls."""
+    root = ElementTree.fromstring(charts.draw(chart("columns", ["2026-03-01"], [40], axis="day")))
+    (column,) = root.iter("{http://www.w3.org/2000/svg}rect")
+    assert float(column.attrib["width"]) < charts.WIDTH / 10
+
+
 @pytest.mark.parametrize(
     ("low", "high", "marks"),
     [

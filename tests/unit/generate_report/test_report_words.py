@@ -92,6 +92,8 @@ def test_days_and_months() -> None:
         (0.5, "change", None, "+50.0%"),
         (-0.042, "change", None, "−4.2%"),
         (0.0, "change", None, "0.0%"),
+        (-0.0001, "change", None, "0.0%"),
+        (0.0004, "change", None, "0.0%"),
         (None, "money", "usd", "–"),
         ("2026-03-01", "day", None, "1 Mar 2026"),
         ("2026-03", "month", None, "March 2026"),
