@@ -19,7 +19,7 @@ _PART = 8 * 2**20
 """Bytes; 10,000 of them are 80 GB."""
 
 _IN_FLIGHT = 2
-"""Parts that wait for their upload; together with the one being filled they bound the memory."""
+"""Parts that wait for their upload; together with the one held back and the one being filled they bound the memory."""
 
 
 class Settled(BaseModel):
@@ -40,6 +40,7 @@ class Upload:
         self._settled = settled
         self._size = settled.size
         self._pieces: list[bytes] = []
+        self._held = b""  # a part that waits for the next one, so that what is left can always be settled along with it
         self._filled = 0
         self._sent = len(settled.tags)
         self._waiting: deque[Future[str]] = deque()
@@ -64,34 +65,46 @@ class Upload:
         self._pieces.append(content)
         self._filled += len(content)
         self._size += len(content)
-        if self._filled >= _PART + SMALLEST_PART:  # what is left after a part is always enough for one more
-            self._send(_PART)
+        if self._filled >= _PART:
+            held, self._held = self._held, self._take()
+            if held:
+                self._send(held)
 
     def settle(self) -> Settled | None:
         """Where the upload can be gone on with; None while there is too little for a part, and the state before holds."""
-        if self._filled < SMALLEST_PART:
+        if len(self._held) + self._filled < SMALLEST_PART:
             return None
-        self._send(self._filled)
+        held, rest = self._held, self._take()
+        self._held = b""
+        for part in (held, rest) if held and len(rest) >= SMALLEST_PART else (held + rest,):
+            self._send(part)
         self._collect(0)
         return Settled(upload_id=self._settled.upload_id, tags=tuple(self._tags), size=self._size)
 
     def complete(self) -> None:
         """Make the file of all that was written."""
-        if self._filled or not self._sent:  # an empty file has a part too
-            self._send(self._filled)
+        for part in (self._held, self._take()):
+            if part:
+                self._send(part)
+        if not self._sent:  # an empty file has a part too
+            self._send(b"")
         self._collect(0)
         self._bucket.complete(self._key, self._settled.upload_id, self._tags)
 
-    def _send(self, size: int) -> None:
-        content = b"".join(self._pieces)
-        self._pieces = [content[size:]] if len(content) > size else []
-        self._filled = len(content) - min(size, len(content))
+    def _take(self) -> bytes:
+        taken = b"".join(self._pieces)
+        self._pieces.clear()
+        self._filled = 0
+        return taken
+
+    def _send(self, part: bytes) -> None:
         self._sent += 1
         if self._sent > MOST_PARTS:
             raise OverflowError(f"a file of more than {MOST_PARTS:,} parts")
         self._collect(_IN_FLIGHT - 1)
-        upload_id, part = self._settled.upload_id, content[:size]
-        self._waiting.append(self._thread.submit(self._bucket.put_part, self._key, upload_id, self._sent, part))
+        self._waiting.append(
+            self._thread.submit(self._bucket.put_part, self._key, self._settled.upload_id, self._sent, part)
+        )
 
     def _collect(self, at_most: int) -> None:
         while len(self._waiting) > at_most:

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import math
 import socket
+import struct
 import time
 from collections.abc import Callable, Generator, Sequence
 from types import SimpleNamespace
@@ -17,8 +18,8 @@ Row = Sequence[Any]
 
 CONNECTION_FAILURE = "08006"
 
-_COPY_DATA = b"d"
-"""Begins a message of a COPY; its length follows in four bytes, which count.
+_MESSAGE = struct.Struct(">cI")
+"""What a message begins with: its kind, `d` for a row of a COPY, and its length, in which these four bytes count.
 Source: https://www.postgresql.org/docs/current/protocol-message-formats.html"""
 
 _QUOTING = "DWq"
@@ -130,9 +131,11 @@ def _pg8000_connection() -> Any:
             """Take all rows that have arrived at once: each is a message of its own, and to read these one by one takes
             longer than Postgres takes to write them."""
             pieces, arrived, at = [data], self._sock.peek(), 0
-            while arrived[at : at + 1] == _COPY_DATA:
-                end = at + 1 + int.from_bytes(arrived[at + 1 : at + 5])
-                if end > len(arrived) or len(arrived) < at + 5:
+            last = len(arrived) - _MESSAGE.size
+            while at <= last:
+                kind, size = _MESSAGE.unpack_from(arrived, at)
+                end = at + 1 + size
+                if kind != b"d" or end > len(arrived):
                     break
                 pieces.append(arrived[at + 5 : end])
                 at = end
