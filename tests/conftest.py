@@ -15,6 +15,7 @@ from moto.server import ThreadedMotoServer
 from sqlalchemy import Engine, create_engine, text
 
 from infra.local.postgres import EmbeddedPostgres
+from infra.local.qstash import QStashServer
 from infra.local.s3 import make_bucket
 from infra.migrations import migrate
 from qstash_jobs import bucket as bucket_module
@@ -163,6 +164,17 @@ def forget() -> None:
 def database(environment: pytest.MonkeyPatch) -> Database:
     """The database as the package uses it."""
     return database_module.database()
+
+
+@pytest.fixture
+def qstash(environment: pytest.MonkeyPatch) -> Iterator[QStashServer]:
+    """The local QStash server; nothing listens where it would deliver."""
+    with QStashServer() as server:
+        environment.setenv("QSTASH_URL", server.url)
+        environment.setenv("QSTASH_TOKEN", server.token)
+        forget()
+        yield server
+        forget()
 
 
 CHROMIUM = next(

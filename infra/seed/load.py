@@ -16,6 +16,7 @@ from infra.seed.indexes import put_aside
 from infra.seed.population import Population
 from infra.seed.refusal import SeedRefused
 from infra.seed.scale import Period, Scale
+from qstash_jobs.drivers import DRIVERS
 from saas.tables import metadata
 
 ROWS_OF_A_COPY = 20_000
@@ -113,20 +114,9 @@ def _fill(connection: Connection, table: str, columns: str, rows: Iterator[str],
 
 
 def _copy(connection: Connection, statement: str, lines: list[str]) -> None:
-    """SQLAlchemy has no COPY, and its drivers have each their own."""
     starts = range(0, len(lines), ROWS_OF_A_MESSAGE)
     messages = ("".join(lines[start : start + ROWS_OF_A_MESSAGE]).encode() for start in starts)
-    driver = connection.connection.driver_connection
-    assert driver is not None
-    cursor = driver.cursor()
     try:
-        if connection.dialect.driver == "psycopg":
-            with cursor.copy(statement) as copy:
-                for message in messages:
-                    copy.write(message)
-        else:
-            cursor.execute(statement, stream=messages)
+        DRIVERS[connection.dialect.driver].copy_in(connection.connection.driver_connection, statement, messages)
     except (connection.dialect.loaded_dbapi.Error, OSError) as error:
         raise DBAPIError(statement, None, error) from error
-    finally:
-        cursor.close()

@@ -8,7 +8,7 @@ import math
 import socket
 import struct
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
 
@@ -48,6 +48,9 @@ class Driver(Protocol):
     def copy_out(self, connection: Any, sql: str, write: Callable[[bytes], object]) -> Copied:
         """Run a `COPY … TO STDOUT` and hand what comes to `write`, in pieces of one row or several."""
 
+    def copy_in(self, connection: Any, sql: str, messages: Iterator[bytes]) -> None:
+        """Run a `COPY … FROM STDIN` of these rows, each message of one or several."""
+
     def set_timeout(self, connection: Any, seconds: float) -> None:
         """How long to wait for each answer."""
 
@@ -80,6 +83,9 @@ class Pg8000:
             connection.execute_simple("BEGIN")
         context = connection.execute_unnamed(sql, stream=SimpleNamespace(write=write))
         return Copied(int(context.row_count), getattr(context, "last_row", b""))
+
+    def copy_in(self, connection: Any, sql: str, messages: Iterator[bytes]) -> None:
+        connection.cursor().execute(sql, stream=messages)
 
     def set_timeout(self, connection: Any, seconds: float) -> None:
         connection._usock.settimeout(seconds)
@@ -188,6 +194,11 @@ class Psycopg:
                     last_row = bytes(row)
                     write(last_row)
             return Copied(int(cursor.rowcount), last_row)
+
+    def copy_in(self, connection: Any, sql: str, messages: Iterator[bytes]) -> None:
+        with connection.cursor() as cursor, cursor.copy(sql) as copy:
+            for message in messages:
+                copy.write(message)
 
     def set_timeout(self, connection: Any, seconds: float) -> None:
         connection.timeout_seconds = seconds

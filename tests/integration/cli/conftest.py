@@ -15,7 +15,6 @@ from uuid import UUID
 import pytest
 
 from infra.cli.app import main
-from infra.local.qstash import QStashServer
 from qstash_jobs.database import database
 from qstash_jobs.settings import Settings
 from tests.conftest import ROOT, forget
@@ -72,17 +71,6 @@ def nowhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     forget()
     yield monkeypatch
     forget()
-
-
-@pytest.fixture
-def qstash(environment: pytest.MonkeyPatch) -> Iterator[QStashServer]:
-    """The local QStash server; nothing listens where it would deliver."""
-    with QStashServer() as server:
-        environment.setenv("QSTASH_URL", server.url)
-        environment.setenv("QSTASH_TOKEN", server.token)
-        forget()
-        yield server
-        forget()
 
 
 def sql(statement: str) -> list[list[Any]]:

@@ -50,17 +50,6 @@ def record(engine: Engine) -> Worker:
 
 
 @pytest.fixture
-def qstash(environment: pytest.MonkeyPatch) -> Iterator[QStashServer]:
-    """The local QStash server; nothing listens where it would deliver."""
-    with QStashServer() as server:
-        environment.setenv("QSTASH_URL", server.url)
-        environment.setenv("QSTASH_TOKEN", server.token)
-        forget()
-        yield server
-        forget()
-
-
-@pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
     """What the function logs; its logger leaves that to nobody else."""
     logger = logging.getLogger("qstash_jobs.webhook-ingress")
