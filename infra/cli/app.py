@@ -10,8 +10,8 @@ from rich.markup import escape
 
 from infra.cli import actions, demo, desk, doctor, invoke, new, qstash, record, schedules, seed, webhook
 from infra.cli.screen import errors
-from infra.local.desk import DeskFailed
 from infra.local.postgres import PostgresFailed
+from infra.local.service import DeskFailed
 from infra.seed.refusal import SeedRefused
 from qstash_jobs.errors import DatabaseUnreachable, JobsError, StatementRefused
 

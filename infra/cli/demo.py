@@ -17,7 +17,8 @@ import typer
 from infra.cli.reading import transaction
 from infra.cli.record import took
 from infra.cli.screen import brief, console, show, span, status, table
-from infra.local.desk import ROOT, Desk, Ports
+from infra.local.desk import Desk, Ports
+from infra.local.service import ROOT
 
 if TYPE_CHECKING:
     from qstash_jobs.executions.queries import Execution

@@ -25,7 +25,8 @@ from infra.cli.environment import FOLDER
 from infra.cli.reading import transaction
 from infra.cli.record import took
 from infra.cli.screen import ago, brief, console, least_width, show, span, status, table
-from infra.local.desk import Desk, DeskFailed, Ports, declare_schedules, only_one
+from infra.local.desk import Desk, Ports, declare_schedules, only_one
+from infra.local.service import DeskFailed
 from qstash_jobs.errors import DatabaseUnreachable
 
 if TYPE_CHECKING:

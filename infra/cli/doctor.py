@@ -150,8 +150,8 @@ def _keys() -> Finding:
 
 
 def _functions() -> Finding:
-    from infra.local.desk import ROOT
     from infra.local.gateway import discover
+    from infra.local.service import ROOT
     from qstash_jobs.job import registry
     from qstash_jobs.settings import FAILURE_CALLBACK, settings
 

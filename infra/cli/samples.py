@@ -6,7 +6,7 @@ import json
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
-from infra.local.desk import ROOT
+from infra.local.service import ROOT
 from qstash_jobs.job import Job
 from qstash_jobs.jobs.cleanup_old_data import CleanupOldData
 from qstash_jobs.jobs.export_data import ExportData

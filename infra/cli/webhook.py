@@ -16,7 +16,7 @@ import typer
 
 from infra.cli import environment
 from infra.cli.screen import console, errors
-from infra.local.desk import DeskFailed
+from infra.local.service import DeskFailed
 
 EVENTS = Path(__file__).parents[2] / "events" / "webhooks"
 SECONDS = 30

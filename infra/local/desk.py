@@ -10,16 +10,11 @@ import fcntl
 import functools
 import json
 import os
-import socket
-import subprocess
-import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -28,14 +23,12 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import DBAPIError
 
 from infra.local.gateway import Gateway, discover
-from infra.local.lifeline import Lifeline
 from infra.local.postgres import EmbeddedPostgres
+from infra.local.service import ROOT, DeskFailed, Log, Service, free_port, taken
 from infra.migrations import has_saas, migrate
 from qstash_jobs.drivers import Pg8000
 from qstash_jobs.dsn import Dsn
 
-ROOT = Path(__file__).parents[2]
-START_SECONDS = 30.0
 RELAY_INTERVAL_SECONDS = 1.0
 DUPLICATE_TABLE = "42P07"
 BUCKET = "jobs-desk"
@@ -48,10 +41,6 @@ DEVELOPMENT_WEBHOOK_SECRETS = {
 """`jobs webhook` signs with them."""
 
 
-class DeskFailed(RuntimeError):
-    """A part did not start; the message says which, why, and what to do."""
-
-
 @dataclass(frozen=True)
 class Ports:
     """Where the parts listen; 0 takes a free port."""
@@ -60,10 +49,6 @@ class Ports:
     functions: int = 9000
     mailbox: int = 8025
     s3: int = 9025
-
-
-Log = Callable[[str, str], None]
-"""Takes the name of a part, and a line that it wrote."""
 
 
 class Desk:
@@ -196,7 +181,7 @@ class Desk:
         }
 
     def _start_functions(self) -> None:
-        port = self._ports.functions or _free_port()
+        port = self._ports.functions or free_port()
         find = functools.partial(discover, ROOT / "functions", environments=self._environments)
         self.environment.setdefault("JOBS_BASE_URL", f"http://127.0.0.1:{port}")
         self.gateway = Gateway(
@@ -210,10 +195,10 @@ class Desk:
         try:
             self._parts.enter_context(self.gateway)
         except OSError as error:
-            raise DeskFailed(_taken("functions", port)) from error
+            raise DeskFailed(taken("functions", port)) from error
 
     def _service(self, name: str, module: str, port: int, arguments: list[str], path: str) -> Service:
-        service = Service(name, module, port or _free_port(), arguments, self._log)
+        service = Service(name, module, port or free_port(), arguments, self._log)
         self._parts.callback(service.stop)
         service.start(path)
         return service
@@ -253,91 +238,6 @@ def declare_schedules() -> None:
     schedule_changes.apply(schedule_changes.changes(wanted, qstash().schedules(), settings().schedule_prefix), qstash())
 
 
-class Service:
-    """A part that runs as a process of its own and answers HTTP."""
-
-    def __init__(self, name: str, module: str, port: int, arguments: list[str], log: Log) -> None:
-        self.name = name
-        self.url = f"http://127.0.0.1:{port}"
-        self._port = port
-        self._command = [sys.executable, "-m", module, "--port", str(port), *arguments]
-        self._log = log
-        self._path = "/"
-        self._process: subprocess.Popen[str] | None = None
-        self._lifeline: Lifeline | None = None
-        self._stopped: subprocess.Popen[str] | None = None
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        assert self._process is not None, "not started"
-        return self._process.pid
-
-    def start(self, path: str) -> None:
-        """Start it and wait until it answers at `path`. Raises `DeskFailed`."""
-        self._path = path
-        with contextlib.closing(socket.socket()) as probe:
-            if probe.connect_ex(("127.0.0.1", self._port)) == 0:
-                raise DeskFailed(_taken(self.name, self._port))
-        self._process = subprocess.Popen(
-            self._command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            cwd=ROOT,
-            start_new_session=True,  # Ctrl-C is for the desk, which then stops its parts in order
-        )
-        self._lifeline = Lifeline(self._process.pid)
-        lines: list[str] = []
-        threading.Thread(target=self._pass_on, args=(self._process, lines), daemon=True).start()
-        until = time.monotonic() + START_SECONDS
-        while not _answers(self.url + path):
-            if self._process.poll() is not None or time.monotonic() > until:
-                said = "\n".join(lines[-20:])
-                raise DeskFailed(f"{self.name} did not start:\n{said}")
-            time.sleep(0.02)
-
-    def stop(self) -> None:
-        """Ask it to stop, and wait."""
-        if self._process is None:
-            return
-        self._stopped = self._process
-        self._process.terminate()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._forget()
-
-    def kill(self) -> None:
-        """End it as a crash would."""
-        assert self._process is not None, "not started"
-        self._process.kill()
-        self._process.wait()
-        self._forget()
-
-    def _forget(self) -> None:
-        assert self._lifeline is not None
-        self._lifeline.let_go()
-        self._process = self._lifeline = None
-
-    def restart(self) -> None:
-        """Start it again, where it was."""
-        self.start(self._path)
-
-    def _pass_on(self, process: subprocess.Popen[str], lines: list[str]) -> None:
-        assert process.stdout is not None
-        with process.stdout as output:
-            for line in output:
-                lines.append(line.rstrip())
-                self._log(self.name, line.rstrip())
-        code = process.wait()
-        if process is not self._stopped:
-            self._log(self.name, f"ended by itself ({code}): what needs it fails until the desk is started again")
-
-
 @contextlib.contextmanager
 def only_one(folder: Path) -> Iterator[None]:
     """Hold the folder, or raise `DeskFailed` when another process does."""
@@ -373,27 +273,6 @@ def _connect(url: str) -> Callable[[], object]:
         return connection
 
     return connect
-
-
-def _taken(part: str, port: int) -> str:
-    return f"port {port} is taken, which {part} needs: stop what listens there, or choose another with --{part}-port"
-
-
-def _free_port() -> int:
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5):  # noqa: S310
-            return True
-    except urllib.error.HTTPError as error:
-        error.close()
-        return error.code != HTTPStatus.NOT_FOUND
-    except OSError:
-        return False
 
 
 def _get(url: str, token: str) -> dict[str, str]:

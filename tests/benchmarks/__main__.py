@@ -20,7 +20,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from infra.cli.screen import console, errors, show, table
-from infra.local.desk import ROOT, Desk, Ports
+from infra.local.desk import Desk, Ports
+from infra.local.service import ROOT
 from tests.benchmarks import cleanup, exports, floors, qstash, webhooks
 from tests.benchmarks.measure import Result, at_least, compare, compare_reported, exactly
 

@@ -19,7 +19,8 @@ from datetime import timedelta
 
 import psycopg
 
-from infra.local.desk import ROOT, Desk
+from infra.local.desk import Desk
+from infra.local.service import ROOT
 from tests.benchmarks.measure import Result, at_least, at_most
 
 OLD = 5_000_000

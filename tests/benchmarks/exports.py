@@ -16,8 +16,9 @@ from pathlib import Path
 
 from sqlalchemy import create_engine, text
 
-from infra.local.desk import ROOT, Desk
+from infra.local.desk import Desk
 from infra.local.postgres import packaged_binaries
+from infra.local.service import ROOT
 from tests.benchmarks.measure import Result, at_most, compare_reported
 
 ROWS = 1_000_000

@@ -19,8 +19,9 @@ from typing import NamedTuple
 
 import httpx
 
-from infra.local.desk import ROOT, Desk
+from infra.local.desk import Desk
 from infra.local.qstash.settings import DEVELOPMENT_TOKEN
+from infra.local.service import ROOT
 from tests.benchmarks.measure import Result, at_least, at_most, compare_reported
 
 NOWHERE = "http://127.0.0.1:9/probe"

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from infra.cli.desk import clean
-from infra.local.desk import DeskFailed, only_one
+from infra.local.desk import only_one
+from infra.local.service import DeskFailed
 
 
 def test_nothing_is_removed_while_a_desk_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

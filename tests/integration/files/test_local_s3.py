@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from infra.local.desk import Service
+from infra.local.service import Service
 from tests.conftest import ROOT
 from tests.waiting import until
 
