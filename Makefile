@@ -44,6 +44,8 @@ lock: .venv/bin/python  ## renew the pinned requirements
 	@$(COMPILE) --upgrade --extra enqueue --extra serve --group test --output-file requirements/test.txt
 	@$(COMPILE) --constraint requirements/test.txt --extra enqueue --extra serve --output-file requirements/layer.txt
 	@$(COMPILE) --constraint requirements/test.txt --extra enqueue --extra serve --group desk --output-file requirements/desk.txt
+	@$(COMPILE) --constraint requirements/test.txt --extra enqueue --extra serve --group desk --group aws --output-file requirements/deploy.txt
+	@mkdir -p infra/deployment && $(COMPILE) --constraint requirements/test.txt --group deployment $(IN_LAYER) --output-file infra/deployment/requirements.txt
 	@for pair in send_email:send-email failure_callback:notify reconcile_jobs:notify process_webhook:webhooks \
 	  webhook_ingress:webhooks export_data:export-data generate_report:generate-report; do \
 	  $(COMPILE) --constraint requirements/test.txt --group $${pair#*:} $(IN_LAYER) \
@@ -68,7 +70,7 @@ endef
 export JOBS_OF_THE_SHELL
 
 # A stamp for each purpose: the pinned requirements and this checkout, importable, with the `jobs` command.
-.venv/desk .venv/test: .venv/%: requirements/%.txt pyproject.toml | .venv/bin/python
+.venv/desk .venv/deploy .venv/test: .venv/%: requirements/%.txt pyproject.toml | .venv/bin/python
 	@echo "Installing what '$*' needs (once; about half a minute) ..."
 	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/$*.txt
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
