@@ -1,0 +1,80 @@
+"""What things of one stage are called: secrets, parameters, stacks, schedules, metrics.
+
+Pure: CDK names by it what it deploys, and the command `jobs` and the deployment's functions find by it what is deployed.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_WORD = re.compile(r"[a-z][a-z0-9-]{0,29}")
+
+SECRETS: dict[str, tuple[str, ...]] = {
+    "qstash-token": ("QSTASH_TOKEN",),
+    "signing-keys": ("QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY"),
+    "database": ("DATABASE_URL",),
+    "resend": ("RESEND_API_KEY",),
+    "link-key": ("JOBS_LINK_KEY",),
+    "stripe-webhook": ("STRIPE_WEBHOOK_SECRET",),
+    "resend-webhook": ("RESEND_WEBHOOK_SECRET",),
+    "custom-webhooks": ("CUSTOM_WEBHOOK_SECRETS",),
+}
+"""The secrets of a stage, and the settings whose values each holds, as a JSON object by their names. One for each
+concern, so that each function is given what it needs and no more."""
+
+REQUIRED = ("qstash-token", "signing-keys", "database")
+"""Without these no job runs, so a deployment stops when one is empty."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One deployment of the app, e.g. `Stage("jobs", "prod")`. Raises `ValueError` for a name that AWS would refuse."""
+
+    app: str
+    name: str
+
+    def __post_init__(self) -> None:
+        for word in (self.app, self.name):
+            if not _WORD.fullmatch(word):
+                raise ValueError(f"a name here is lower-case letters, digits and hyphens, at most 30: not {word!r}")
+
+    @property
+    def prefix(self) -> str:
+        """Begins the names of functions, alarms and schedules, e.g. `jobs-prod`."""
+        return f"{self.app}-{self.name}"
+
+    @property
+    def urls_path(self) -> str:
+        """The SSM path below which each function's address is, by the function's name."""
+        return f"/{self.app}/{self.name}/urls/"
+
+    @property
+    def layer_parameter(self) -> str:
+        """The SSM parameter with the ARN of the layer, for app services that are Lambda functions themselves."""
+        return f"/{self.app}/{self.name}/layer-arn"
+
+    @property
+    def settings_parameter(self) -> str:
+        """The SSM parameter with the plain settings of the stage, as JSON: addresses and names, no secrets."""
+        return f"/{self.app}/{self.name}/settings"
+
+    @property
+    def metrics_namespace(self) -> str:
+        """CloudWatch's namespace, e.g. `jobs/prod`."""
+        return f"{self.app}/{self.name}"
+
+    def secret(self, name: str) -> str:
+        """The name of a secret in Secrets Manager, e.g. `jobs/prod/database`."""
+        if name not in SECRETS:
+            raise ValueError(f"there is no secret {name!r}; there are {', '.join(SECRETS)}")
+        return f"{self.app}/{self.name}/{name}"
+
+    def stack(self, part: str = "") -> str:
+        """The name of a CloudFormation stack: `jobs-prod`, `jobs-prod-secrets`, `jobs-prod-database`."""
+        return f"{self.prefix}-{part}" if part else self.prefix
+
+
+def secret_of(setting: str) -> str | None:
+    """The secret that holds a setting's value, or None for one that is no secret."""
+    return next((name for name, settings in SECRETS.items() if setting in settings), None)
