@@ -4,10 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help dev demo qstash test check bench lock docs clean
+.PHONY: help dev demo qstash test check bench lock docs build test-runtime clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 dev: .venv/desk  ## run everything on this machine: Postgres, QStash, functions, mailbox
 	@$(BIN)/jobs dev $(ARGS)
@@ -51,6 +51,12 @@ lock: .venv/bin/python  ## renew the pinned requirements
 	  $(COMPILE) --constraint requirements/test.txt --group $${pair#*:} $(IN_LAYER) \
 	    --output-file functions/$${pair%:*}/requirements.txt || exit 1; \
 	done
+
+build: .venv/deploy  ## build what a deployment uploads, for arm64: make build ARGS='--architecture x86_64'
+	@$(BIN)/python -m infra.build $(ARGS)
+
+test-runtime: .venv/test  ## run the built packages on Lambda's own runtime, emulated
+	@$(BIN)/python -m pytest tests/integration/build tests/runtime $(ARGS)
 
 clean:  ## remove the virtual environment, local state and build results
 	@if [ -x $(BIN)/jobs ]; then $(BIN)/jobs clean; fi
