@@ -68,7 +68,7 @@ class RuntimeEnvironment:
         own += ["--runtime-api-address", f"127.0.0.1:{api}"]
         if os.geteuid() == 0:
             assert SET_PRIVILEGES, "as root, these tests need setpriv, of util-linux: apt-get install util-linux"
-            own = [SET_PRIVILEGES, "--bounding-set", "-dac_override,-dac_read_search", *own]
+            own = [SET_PRIVILEGES, "--bounding-set", "-dac_override", *own]
         runtime = [sys.executable, "-S", "-m", "awslambdaric", handler]  # -S: without this machine's packages
         self._process = subprocess.Popen(
             [*own, *runtime],

@@ -38,7 +38,7 @@ class FunctionUrls:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def handle_one(self) -> None:
+            def _handle(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 given = urls.take(self.command, self.path, list(self.headers.items()), body)
                 self.send_response(given.status)
@@ -49,9 +49,9 @@ class FunctionUrls:
                 if self.command != "HEAD":
                     self.wfile.write(given.body)
 
-            do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_one
+            do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _handle  # noqa: N815
 
-            def log_message(self, format: str, *args: object) -> None:
+            def log_message(self, *_args: object) -> None:
                 """Nothing: the functions' own logs are kept."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
