@@ -7,6 +7,8 @@ import statistics
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -24,7 +26,7 @@ from tests.conftest import ROOT, _admin, forget
 from tests.runtime.emulator import emulator
 from tests.runtime.environment import Place
 from tests.runtime.stage import STAGE, DeployedStage
-from tests.runtime.unpacked import Unpacked
+from tests.runtime.unpacked import Unpacked, write_asset
 from tests.schema import engine_of
 from tests.waiting import until
 
@@ -50,6 +52,8 @@ def deployed(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NO_PROXY", "127.0.0.1")
         stage = DeployedStage(place, unpacked, postgres.url(DATABASE), s3_url)
+    odd = write_asset(unpacked.opt.parent / "task" / "odd", Path(__file__).parent / "odd.py")
+    stage.environments["odd"] = stage.start("probe", task=odd, handler="odd.handler")
     try:
         yield stage
     finally:
@@ -117,7 +121,7 @@ class World:
         numbers = {"generation": row["generation"], "publication": row["publication"], "by_reference": True}
         return self.post(signed_event(job, job_id=job_id, **{**numbers, **event}), job.options.name)
 
-    def sign(self, function: str, body: bytes, **claims: object) -> dict[str, str]:
+    def sign(self, function: str, body: bytes, /, **claims: object) -> dict[str, str]:
         """The headers of a delivery of any body."""
         signature = sign(body, self.stage.address(function), self.stage.values["QSTASH_CURRENT_SIGNING_KEY"], **claims)
         return {"content-type": "application/json", "upstash-signature": signature, "upstash-message-id": "msg_test"}
@@ -147,7 +151,11 @@ class World:
 
     def wait(self, job_id: UUID, *statuses: str) -> dict[str, Any]:
         """The row once it is in one of these statuses."""
-        until(lambda: self.row(job_id)["status"] in statuses, otherwise=lambda: f"{self.row(job_id)}\n{self.log}")
+        until(
+            lambda: self.row(job_id)["status"] in statuses,
+            timedelta(seconds=30),
+            otherwise=lambda: f"{self.row(job_id)}\n{self.log}",
+        )
         return self.row(job_id)
 
     def ask(self, sql: str) -> list[Any]:
@@ -187,5 +195,9 @@ def world(deployed: DeployedStage, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     engine = engine_of(deployed.database_url)
     with httpx.Client(timeout=60, trust_env=False) as client:
         yield World(deployed, engine, client)
+    # What a test leaves behind, `reconcile-jobs` would bring into the next one: that is its work.
+    deployed.forget_messages()
+    with engine.begin() as connection:
+        connection.execute(text("TRUNCATE job_executions, job_attempts, job_actions"))
     engine.dispose()
     forget()

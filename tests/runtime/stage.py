@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import httpx
 
 from infra.local.mailbox import Mailbox
 from infra.local.qstash import QStashServer
@@ -22,6 +23,7 @@ from qstash_jobs.job import JobOptions, registry
 from tests.runtime.environment import Place, RuntimeEnvironment
 from tests.runtime.unpacked import Unpacked
 from tests.runtime.urls import FunctionUrls, domain
+from tests.waiting import until
 
 STAGE = Stage("jobs", "test")
 
@@ -78,6 +80,14 @@ class DeployedStage:
     def address(self, function: str) -> str:
         """Where a function answers, as AWS would have it."""
         return f"https://{domain(function)}"
+
+    def forget_messages(self) -> None:
+        """Let QStash hold nothing more of what was enqueued and scheduled, and nothing be on its way."""
+        with httpx.Client(base_url=self.qstash.url, headers={"Authorization": f"Bearer {self.qstash.token}"}) as client:
+            for schedule in client.get("/v2/schedules").raise_for_status().json():
+                client.delete(f"/v2/schedules/{schedule['scheduleId']}").raise_for_status()
+            client.delete("/v2/messages").raise_for_status()
+        until(lambda: not any(self.urls.busy(name) for name in self.environments))
 
     def stop(self) -> None:
         """End everything that was started."""

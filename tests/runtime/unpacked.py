@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import shutil
 import zipfile
 from pathlib import Path
 
 from infra.build.artifacts import Artifacts
+from infra.build.bytecode import compile_below
 
 OF_THE_RUNTIME = (
     *("awslambdaric", "runtime_client", "simplejson", "snapshot_restore_py"),
@@ -55,6 +57,16 @@ def write_protect(folder: Path) -> None:
         for name in names:
             Path(parent, name).chmod(0o444)
         Path(parent).chmod(0o555)
+
+
+def write_asset(folder: Path, *modules: Path) -> Path:
+    """An asset that is made of some modules, as if it had been built."""
+    folder.mkdir(parents=True)
+    for module in modules:
+        shutil.copyfile(module, folder / module.name)
+    compile_below(folder, "/var/task")
+    write_protect(folder)
+    return folder
 
 
 def _link(name: str, folder: Path) -> None:

@@ -64,6 +64,10 @@ class FunctionUrls:
         self._server.shutdown()
         self._server.server_close()
 
+    def busy(self, function: str) -> bool:
+        """Whether its environment has a request just now."""
+        return function in self._locks and self._locks[function].locked()
+
     def take(self, method: str, target: str, headers: list[tuple[str, str]], body: bytes) -> Answer:
         """One request, as AWS takes it: 429 while the function is busy, 502 when it gives no answer."""
         parts = urlsplit(target)
