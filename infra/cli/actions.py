@@ -197,6 +197,8 @@ def migrate(
         raise typer.BadParameter("say which revision to go back to", param_hint="--to")
     if saas and not migrations.is_relative(to):
         raise typer.BadParameter(f"{to} is of one branch, so leave it out", param_hint="--saas")
+    if down and not plan:
+        environment.confirm(f"This takes tables back to {to}, with what is in them,")
     with transaction() as connection:
         before = migrations.pending(connection, saas=True)
         missing = migrations.pending(connection, saas=saas)
