@@ -17,6 +17,7 @@ from infra.cli import (
     new,
     qstash,
     record,
+    rotate,
     schedules,
     secrets,
     seed,
@@ -24,6 +25,7 @@ from infra.cli import (
     webhook,
 )
 from infra.cli.aws import AwsFailed
+from infra.cli.rotate import RotationStopped
 from infra.cli.screen import errors
 from infra.cli.stages import AppOption, ProfileOption, RegionOption, StageOption, on_aws, on_desk, on_stage
 from infra.local.postgres import PostgresFailed
@@ -70,6 +72,7 @@ app.command(rich_help_panel=CARE)(on_stage(actions.relay))
 app.command(rich_help_panel=CARE)(on_aws(doctor.doctor))
 app.add_typer(schedules.app, name="schedules", rich_help_panel=CARE)
 app.add_typer(secrets.app, name="secrets", rich_help_panel=CARE)
+app.command("rotate-keys", rich_help_panel=CARE)(on_aws(rotate.rotate_keys))
 app.command(rich_help_panel=BUILD)(new.new)
 app.command(rich_help_panel=BUILD)(on_desk(invoke.invoke))
 
@@ -91,7 +94,7 @@ def main() -> NoReturn:
         fail(f"Postgres cannot be reached: {error}", None if stages.target() else DESK_HINT)
     except StatementRefused as error:
         fail(str(error), HINTS.get(error.sqlstate))
-    except (AwsFailed, JobsError, DeskFailed, PostgresFailed, SeedRefused) as error:
+    except (AwsFailed, RotationStopped, JobsError, DeskFailed, PostgresFailed, SeedRefused) as error:
         fail(str(error))
     sys.exit(0)
 

@@ -31,6 +31,7 @@ class Account:
 
     def __init__(self) -> None:
         self._clients: dict[str, Any] = {}
+        self._session: Any = None
 
     @property
     def region(self) -> str:
@@ -52,7 +53,8 @@ class Account:
 
             patient = Config(connect_timeout=5, read_timeout=15, retries={"mode": "standard", "total_max_attempts": 4})
             with spoken("make a client"):
-                self._clients[service] = boto3.client(service, region_name=self.region, config=patient)
+                self._session = self._session or boto3.Session()  # boto3's own outlives what the environment says
+                self._clients[service] = self._session.client(service, region_name=self.region, config=patient)
         return self._clients[service]
 
     def close(self) -> None:

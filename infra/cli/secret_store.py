@@ -22,6 +22,7 @@ class Version:
     """One version of a secret. What it holds is never shown."""
 
     held: Mapping[str, Any] = field(repr=False)
+    id: str
     labels: frozenset[str]
     written_at: datetime
     asked_at: datetime
@@ -57,6 +58,7 @@ class SecretStore:
             return None
         return Version(
             held=_held(answer.get("SecretString", "")),
+            id=answer["VersionId"],
             labels=frozenset(answer["VersionStages"]),
             written_at=answer["CreatedDate"],
             asked_at=moment_of(answer),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Mapping
@@ -70,17 +71,14 @@ def _check_closer(setting: str, value: str, read: Settings) -> None:
 
 
 def _check_base64(name: str, secret: str) -> None:
-    import binascii
-
-    from standardwebhooks import Webhook
-    from standardwebhooks.webhooks import EmptyWebhookSecretError
-
     if not secret.startswith("whsec_"):
         raise NotRight(f"{name}: it begins with whsec_")
     try:
-        Webhook(secret)
-    except (binascii.Error, ValueError, EmptyWebhookSecretError):
-        raise NotRight(f"{name}: behind whsec_ comes base64, and this is none; is a part missing?") from None
+        key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)  # the libraries skip what is none
+    except ValueError:
+        key = b""
+    if len(key) < 16:
+        raise NotRight(f"{name}: behind whsec_ comes base64, and this is none, or too little; is a part missing?")
 
 
 def as_kept(setting: str, value: str) -> Any:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from getpass import getpass
 from typing import Annotated, Any
 
 import typer
@@ -275,7 +276,8 @@ def _ask_senders(form: Form) -> None:
 
 
 def _hidden(text: str) -> str:
-    return str(typer.prompt(text, hide_input=True, default="", show_default=False)).strip()
+    # Not Typer's own: it shows the question before it turns the echo off, and what is pasted early would be seen.
+    return getpass(f"{text}: ").strip()
 
 
 def _offer_keys(form: Form) -> bool:
