@@ -22,7 +22,11 @@ from infra.cli.stages import on_aws
 from infra.stage import REQUIRED, SECRETS, Stage, secret_of
 from qstash_jobs.errors import PublishFailed
 
-app = typer.Typer(no_args_is_help=True, help="The secrets of a deployed stage: fill, look at.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="The secrets of a deployed stage: fill, look at.",
+    epilog="Examples:  [cyan]jobs secrets status --stage prod[/]  ·  [cyan]jobs secrets put --stage prod[/]",
+)
 
 MADE_BY_AWS = {"link-key"}
 """Made up by Secrets Manager with the stack; asked for only by name."""

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from functions.probe.handler import probe
 from infra.cli import rotation
 from infra.cli.aws import Account, account
 from infra.cli.rotate import Rotation, RotationStopped
@@ -23,63 +21,17 @@ from infra.cli.secret_values import KEYS
 from infra.local.qstash import QStashServer
 from qstash_jobs import secrets
 from qstash_jobs.errors import PublishFailed
-from qstash_jobs.jobs.probe import Probe
 from qstash_jobs.qstash import Message, QStash
-from qstash_jobs.serving import serve
-from qstash_jobs.testing import Context
 from tests.conftest import forget
 from tests.integration.cli.cloud import REGION, STAGE, Cloud
 from tests.integration.cli.conftest import Jobs
+from tests.integration.cli.worker import Worker
 from tests.waiting import until
 
 TTL = 1.0
 """In the place of five minutes; moto's times are whole seconds."""
 
 TOKEN = "a-token-of-the-stage"
-
-
-@dataclass
-class Worker:
-    """A function at an address, as Lambda runs it: one request at a time. It notes how each was answered."""
-
-    answers: list[int] = field(default_factory=list)
-
-    def __enter__(self) -> Worker:
-        handler, lock, answers = serve(Probe, probe), threading.Lock(), self.answers
-
-        class Url(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-                event = {
-                    "headers": {name.lower(): value for name, value in self.headers.items()},
-                    "body": body,
-                    "isBase64Encoded": False,
-                    "rawPath": self.path,
-                    "rawQueryString": "",
-                    "requestContext": {"domainName": self.headers["Host"], "http": {"method": "POST"}},
-                }
-                with lock:
-                    answer = handler(event, Context(timedelta(seconds=20)))
-                    answers.append(answer["statusCode"])
-                self.send_response(answer["statusCode"])
-                for name, value in answer["headers"].items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(answer["body"].encode())
-
-            def log_message(self, *_: object) -> None:
-                return
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Url)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
 
 @dataclass
