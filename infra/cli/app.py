@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from infra.cli import (
     actions,
+    cost,
     demo,
     desk,
     doctor,
@@ -74,6 +75,7 @@ app.add_typer(schedules.app, name="schedules", rich_help_panel=CARE)
 app.add_typer(secrets.app, name="secrets", rich_help_panel=CARE)
 app.command("rotate-keys", rich_help_panel=CARE)(on_aws(rotate.rotate_keys))
 app.command(rich_help_panel=BUILD)(new.new)
+app.command(rich_help_panel=BUILD)(cost.cost)
 app.command(rich_help_panel=BUILD)(on_desk(invoke.invoke))
 
 
