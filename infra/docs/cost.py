@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from infra.cli.cost import workload
 from infra.cost import prices
 from infra.cost.model import Item, bill
@@ -9,7 +11,7 @@ from infra.cost.prices import Price
 from infra.docs.markdown import table
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
-VARIATIONS = {
+VARIATIONS: dict[str, dict[str, Any]] = {
     "as above": {},
     "on x86_64": {"architecture": "x86_64"},
     "a job takes 2 s": {"duration_ms": 2_000},
