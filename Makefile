@@ -18,8 +18,8 @@ demo: .venv/desk  ## enqueue one of everything, wait until all is settled, print
 qstash: .venv/desk  ## run the local QStash alone, for an app of any language
 	@$(BIN)/jobs qstash $(ARGS)
 
-test: .venv/test  ## run all tests
-	@$(BIN)/python -m pytest $(ARGS)
+test: .venv/test  ## run all tests, two files at a time
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: .venv/test  ## format, lint, types, architecture, generated docs
 	@$(BIN)/ruff format --check .
