@@ -60,6 +60,12 @@ def pending(connection: Connection, *, saas: bool = False) -> list[str]:
     ]
 
 
+def heads(*, saas: bool = False) -> list[str]:
+    """The newest revision of the record's tables, and with `saas` of the starter's too."""
+    scripts = ScriptDirectory.from_config(_config())
+    return [scripts.get_revision(f"{branch}@head").revision for branch in _branches(scripts, saas=saas)]
+
+
 def has_saas(connection: Connection) -> bool:
     """Whether the starter's tables are there: ours, and not an app's own of the same names."""
     scripts = ScriptDirectory.from_config(_config())

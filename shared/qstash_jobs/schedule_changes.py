@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from qstash_jobs.qstash import Message, QStash, Scheduled
     from qstash_jobs.schedules import Schedule
+    from qstash_jobs.settings import Settings
 
 Facts = Mapping[str, object]
 """What can differ between two schedules, by name."""
@@ -73,16 +74,20 @@ def changes(wanted: Iterable[Wanted], found: Iterable[Scheduled], prefix: str) -
     return sorted(steps, key=lambda step: step.id)
 
 
-def wanted_schedules(declared: Iterable[Schedule]) -> list[Wanted]:
-    """The declared schedules under the prefix of the settings. Raises `ConfigurationError`."""
+def wanted_schedules(declared: Iterable[Schedule], known: Settings | None = None) -> list[Wanted]:
+    """The declared schedules under the prefix of the settings: those of this process, or the given ones of a stage.
+
+    Raises `ConfigurationError`.
+    """
     from qstash_jobs.dispatch import scheduled_message, zoned
     from qstash_jobs.settings import settings
 
+    known = known or settings()
     return [
         Wanted(
-            id=f"{settings().schedule_prefix}.{one.id}",
+            id=f"{known.schedule_prefix}.{one.id}",
             cron=zoned(one.cron, one.timezone),
-            message=scheduled_message(one.job),
+            message=scheduled_message(one.job, known),
         )
         for one in declared
     ]
