@@ -96,7 +96,7 @@ def _plain_settings(value: dict[str, str]) -> dict[str, str]:
         if name in OF_THE_STACK:
             raise ValueError(f"{name} is set by the stack itself. Allowed are {', '.join(allowed)}")
         if name not in allowed:
-            raise ValueError(f"there is no setting {name!r}{_nearest(name, allowed)}. Allowed are {', '.join(allowed)}")
+            raise ValueError(f"there is no setting {name!r}{_nearest(name, allowed)} Allowed are {', '.join(allowed)}")
     try:
         Settings.read(value)
     except ConfigurationError as error:
@@ -190,7 +190,7 @@ class Context(BaseModel):
             if name not in cls.model_fields:
                 allowed = sorted(cls.model_fields)
                 raise CannotDeploy(
-                    f"There is no context {name!r}{_nearest(name, allowed)}. Allowed are {', '.join(allowed)}."
+                    f"There is no context {name!r}{_nearest(name, allowed)} Allowed are {', '.join(allowed)}."
                 )
         try:
             made = cls.model_validate(ours)
@@ -249,4 +249,4 @@ def _sentence(error: ValidationError) -> str:
 
 def _nearest(name: str, known: list[str]) -> str:
     found = difflib.get_close_matches(name, known, 1)
-    return f"; did you mean {found[0]!r}?" if found else ""
+    return f"; did you mean {found[0]!r}?" if found else "."
