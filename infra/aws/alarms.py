@@ -22,13 +22,16 @@ from qstash_jobs.jobs.reconcile_jobs import ReconcileJobs
 
 FIVE_MINUTES = Duration.minutes(5)
 RECONCILE = ReconcileJobs.options.name
+INGRESS = "webhook-ingress"
 
 FAILURE_PERCENT = 5
 DURATION_SHARE = 0.8
 MOST_DEAD_LETTERS = 100
 MOST_WAITING = 1000
-LONGEST_PENDING = timedelta(minutes=15)
-MOST_REJECTED = 10
+LONGEST_PENDING = timedelta(minutes=10)
+MOST_REJECTED = 5
+MOST_UNREACHABLE = 5
+MOST_REFUSED = 5
 SCANNERS = ("missing", "malformed")
 """Reasons of `SignatureRejected` that anybody on the internet can cause, and that say nothing of our keys."""
 
@@ -46,6 +49,8 @@ class Runbook(StrEnum):
     QUEUE_DEPTH = "jobs-pile-up"
     OLDEST_PENDING = "jobs-wait-too-long"
     SIGNATURES = "signatures-are-rejected"
+    DATABASE = "the-database-is-unreachable"
+    WEBHOOKS = "webhooks-are-refused"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,15 +184,39 @@ class Alarms:
             scope,
             Runbook.SIGNATURES,
             "signatures-rejected",
-            f"{MOST_REJECTED} requests or more within five minutes were signed, and not for us or not with our keys.",
-            cloudwatch.MathExpression(
-                expression=f'SELECT SUM(SignatureRejected) FROM SCHEMA("{self.context.names.metrics_namespace}", reason, '
-                f"service) WHERE {genuine}",
-                using_metrics={},
-                label="signatures rejected",
-                period=FIVE_MINUTES,
-            ),
+            f"More than {MOST_REJECTED} requests within five minutes were signed, and not for us or not with our keys.",
+            self._of_all("SignatureRejected", "reason, service", f" WHERE {genuine}"),
             threshold=MOST_REJECTED,
+            above=True,
+        )
+        self._alarm(
+            scope,
+            Runbook.DATABASE,
+            "database-unreachable",
+            f"More than {MOST_UNREACHABLE} times within five minutes a function could not reach Postgres.",
+            self._of_all("DatabaseUnreachable", "service"),
+            threshold=MOST_UNREACHABLE,
+            above=True,
+        )
+        self._alarm(
+            scope,
+            Runbook.WEBHOOKS,
+            "webhooks-refused",
+            f"More than {MOST_REFUSED} events within five minutes were signed by their provider, and could not be read or "
+            "stored.",
+            self.metric("WebhooksRefused", INGRESS),
+            threshold=MOST_REFUSED,
+            above=True,
+        )
+
+    def _of_all(self, name: str, dimensions: str, where: str = "") -> cloudwatch.MathExpression:
+        """The sum of a metric over all functions: an alarm takes no search, but a query of Metrics Insights."""
+        namespace = self.context.names.metrics_namespace
+        return cloudwatch.MathExpression(
+            expression=f'SELECT SUM({name}) FROM SCHEMA("{namespace}", {dimensions}){where}',
+            using_metrics={},
+            label=name,
+            period=FIVE_MINUTES,
         )
 
     def metric(self, name: str, service: str, statistic: str = "Sum") -> cloudwatch.Metric:

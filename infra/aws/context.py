@@ -132,14 +132,16 @@ class Context(BaseModel):
     database_proxy: bool = False
     """Whether an RDS Proxy stands before Aurora: `true` or `false`."""
     aurora_min_acu: Annotated[float, AfterValidator(_capacity)] = 0.5
-    """The least capacity of Aurora, in units of about 2 GiB; 0 lets it sleep when nobody asks."""
+    """The least capacity of Aurora, in units of about 2 GiB, in steps of a half. 0 lets it sleep when nobody asks, but
+    `reconcile-jobs` asks every five minutes."""
     aurora_max_acu: Annotated[float, AfterValidator(_capacity)] = 8
-    """The most capacity of Aurora, which decides how many connections it takes."""
+    """The most capacity of Aurora, up to 256 units, which decides how many connections it takes."""
     reserved_concurrency: Literal["none", "options"] = "none"
     """`options` reserves for each function what its `concurrency` says, so that nothing else in the account can starve it,
     nor it the database; `none` reserves nothing, for a fresh account has nothing to spare."""
     log_retention_days: Annotated[int, AfterValidator(_retention)] | None = None
-    """For how long logs are kept; by default 90 days in `prod` and 14 in others."""
+    """For how long logs are kept; by default 90 days in `prod` and 14 in others. CloudWatch knows 1, 3, 5, 7, 14, 30, 60, 90,
+    120, 150, 180 and 365 days, and some longer times."""
     alarm_email: Annotated[str, AfterValidator(_address)] | None = None
     """Who is told of alarms; AWS sends a mail that must be confirmed first."""
     qstash_url: str = "https://qstash.upstash.io"
@@ -147,15 +149,15 @@ class Context(BaseModel):
     qstash_plan: Literal["free", "payg"] = "free"
     """The plan at Upstash, `free` or `payg`, for its limits."""
     adopt_schedules: bool = False
-    """Take over schedules that have our ids and were made by something else, e.g. by `jobs schedules apply`."""
+    """Take over schedules that have our ids and were made by something else, e.g. by `jobs schedules apply`: `true` or `false`."""
     resync: str = ""
     """Any text; a new one lets QStash's schedules be compared and put right once more."""
     canary: bool = True
     """Whether each deployment ends with a job that must go the whole way: `on` or `off`."""
     starter: bool = False
-    """Whether the migrations bring the SaaS starter's tables too. Leave it `false` where the app has tables of its own."""
+    """Whether the migrations bring the SaaS starter's tables too: `true`, or `false` where the app has tables of its own."""
     termination_protection: bool | None = None
-    """Whether CloudFormation refuses to delete the stacks; by default in `prod` only."""
+    """Whether CloudFormation refuses to delete the stacks, `true` or `false`; by default in `prod` only."""
     docs_url: Annotated[str, Field(pattern=r"^\S+[^/\s]$")] = "docs"
     """Where the docs are, for the links in alarms, without a slash at its end; by default their path in the repository."""
     settings: Annotated[dict[str, str], Before(_object), AfterValidator(_plain_settings)] = Field(default_factory=dict)
