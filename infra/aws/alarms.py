@@ -74,15 +74,10 @@ class Alarms:
                 datapoints=(1, 1),
             )
         else:
+            ended = "(FILL(failed, 0) + FILL(completed, 0))"
             rate = cloudwatch.MathExpression(
-                expression="IF(ended > 0, 100 * failed / ended, 0)",
-                using_metrics={
-                    "ended": cloudwatch.MathExpression(
-                        expression="FILL(failed, 0) + FILL(completed, 0)",
-                        using_metrics={"failed": failed, "completed": self.metric("JobsCompleted", of.name)},
-                        period=FIVE_MINUTES,
-                    ),
-                },
+                expression=f"IF({ended} > 0, 100 * FILL(failed, 0) / {ended}, 0)",
+                using_metrics={"failed": failed, "completed": self.metric("JobsCompleted", of.name)},
                 label="failed, of those that ended (%)",
                 period=FIVE_MINUTES,
             )

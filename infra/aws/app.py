@@ -54,7 +54,7 @@ def add_stacks(
     if built.architecture != context.architecture:
         raise CannotDeploy(
             f"What is built is for {built.architecture}, and -c architecture={context.architecture} is asked for: build "
-            f"it with `make build ARCHITECTURE={context.architecture}`, or say -c architecture={built.architecture}."
+            f"it with `make build ARGS='--architecture {context.architecture}'`, or say -c architecture={built.architecture}."
         )
     functions = functions_of(
         (job_type.options for job_type in job_types),
