@@ -1,4 +1,9 @@
-"""What CDK's command line runs (cdk.json): the stacks of the stage that the context names, or a sentence that says why not."""
+"""What CDK's command line runs (cdk.json): the stacks of the stage that the context names, or a sentence that says why not.
+
+    python -m infra.aws [FOLDER]
+
+FOLDER is where the packages were built, by default `build`.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +25,11 @@ def main() -> int:
     from infra.build.artifacts import Artifacts, BuildMissing, BuildStale
     from qstash_jobs.errors import JobsError
 
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     app = new_app()
     try:
         context = Context.read(app.node.get_all_context(), os.environ.get("CDK_DEFAULT_REGION"))
-        add_stacks(app, context, Artifacts.of(ROOT), root=ROOT)
+        add_stacks(app, context, Artifacts.of(ROOT, folder), root=ROOT)
     except (CannotDeploy, BuildMissing, BuildStale, JobsError, ValueError) as error:
         sys.stderr.write(f"\n{error}\n\n")
         return 1

@@ -16,7 +16,7 @@ from infra.aws.errors import CannotDeploy
 from infra.aws.functions import check_names, folders_of, functions_of
 from infra.aws.secrets_stack import SecretsStack
 from infra.aws.surroundings import Built
-from qstash_jobs.job import Job, registry
+from qstash_jobs.job import JobOptions, registry
 from qstash_jobs.schedules import SCHEDULES, Schedule
 
 FLAGS = {
@@ -47,17 +47,18 @@ def add_stacks(
     built: Built,
     *,
     root: Path,
-    job_types: Iterable[type[Job]] = registry,
+    job_types: Iterable[JobOptions] | None = None,
     schedules: Sequence[Schedule] = SCHEDULES,
 ) -> None:
-    """Add what a stage consists of. Raises `CannotDeploy` before anything is made."""
+    """Add what a stage consists of; the job types are those of the registry, if none are given. Raises `CannotDeploy`
+    before anything is made."""
     if built.architecture != context.architecture:
         raise CannotDeploy(
             f"What is built is for {built.architecture}, and -c architecture={context.architecture} is asked for: build "
             f"it with `make build ARGS='--architecture {context.architecture}'`, or say -c architecture={built.architecture}."
         )
     functions = functions_of(
-        (job_type.options for job_type in job_types),
+        [job_type.options for job_type in registry] if job_types is None else job_types,
         folders_of(root),
         (schedule.job.options.name for schedule in schedules),
     )

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import Duration, RemovalPolicy, SecretValue, Stack
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_rds as rds
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
+from infra.aws import plain_function
 from infra.aws.context import Context
 from infra.aws.errors import CannotDeploy
 from infra.aws.functions import Function
@@ -41,6 +42,9 @@ class DatabaseStack(Stack):
             "Vpc",
             max_azs=2,
             nat_gateways=1,
+            gateway_endpoints={  # files cost nothing by this way, and by the NAT gateway they would
+                "S3": ec2.GatewayVpcEndpointOptions(service=ec2.GatewayVpcEndpointAwsService.S3)
+            },
             restrict_default_security_group=False,  # it would take a function of CDK's own with rights on all groups
             subnet_configuration=[
                 ec2.SubnetConfiguration(name="Public", subnet_type=ec2.SubnetType.PUBLIC, cidr_mask=24),
@@ -50,14 +54,24 @@ class DatabaseStack(Stack):
         )
         functions = ec2.SecurityGroup(self, "Functions", vpc=vpc, description="Functions that reach the database")
         guard = ec2.SecurityGroup(self, "Guard", vpc=vpc, description="The database", allow_all_outbound=False)
-        secret = secretsmanager.Secret.from_secret_name_v2(self, "Secret", stage.secret("database"))
+        secret = stage.secret("database")
+        # RDS would make this group itself, and keep it for ever.
+        log = plain_function.log_group(
+            self,
+            context,
+            "Log",
+            name=f"/aws/rds/cluster/{stage.prefix}/postgresql",
+            removal=RemovalPolicy.DESTROY,
+        )
         engine = rds.DatabaseClusterEngine.aurora_postgres(version=ENGINE)
         cluster = rds.DatabaseCluster(
             self,
             "Cluster",
             engine=engine,
-            cluster_identifier=f"{stage.prefix}-jobs",
-            credentials=rds.Credentials.from_secret(secret, DATABASE_USER),
+            cluster_identifier=stage.prefix,
+            credentials=rds.Credentials.from_password(
+                DATABASE_USER, SecretValue.secrets_manager(secret, json_field="password")
+            ),
             default_database_name=NAME,
             port=PORT,
             writer=rds.ClusterInstance.serverless_v2("Writer", publicly_accessible=False),
@@ -80,6 +94,15 @@ class DatabaseStack(Stack):
             removal_policy=RemovalPolicy.SNAPSHOT,
             cloudwatch_logs_exports=["postgresql"],
         )
+        cluster.node.add_dependency(log)
+        # Adds to the secret where the database is, and says the secret's whole ARN.
+        attached = secretsmanager.CfnSecretTargetAttachment(
+            self,
+            "Attachment",
+            secret_id=secret,
+            target_id=cluster.cluster_identifier,
+            target_type="AWS::RDS::DBCluster",
+        )
         host = None
         if context.database_proxy:
             between = ec2.SecurityGroup(self, "ProxyGuard", vpc=vpc, description="The proxy", allow_all_outbound=False)
@@ -87,8 +110,8 @@ class DatabaseStack(Stack):
                 self,
                 "Proxy",
                 proxy_target=rds.ProxyTarget.from_cluster(cluster),
-                secrets=[secret],
-                db_proxy_name=f"{stage.prefix}-jobs",
+                secrets=[secretsmanager.Secret.from_secret_complete_arn(self, "Secret", attached.ref)],
+                db_proxy_name=stage.prefix,
                 vpc=vpc,
                 vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED),
                 security_groups=[between],
@@ -96,11 +119,9 @@ class DatabaseStack(Stack):
                 idle_client_timeout=Duration.minutes(15),
             )
             between.add_ingress_rule(functions, ec2.Port.tcp(PORT), "Functions")
-            between.add_egress_rule(guard, ec2.Port.tcp(PORT), "The database")
-            guard.add_ingress_rule(between, ec2.Port.tcp(PORT), "The proxy")
             host = proxy.endpoint
-        guard.add_ingress_rule(functions, ec2.Port.tcp(PORT), "Functions")
-        self.cluster = cluster
+        else:
+            guard.add_ingress_rule(functions, ec2.Port.tcp(PORT), "Functions")
         self.network = Network(vpc=vpc, security_group=functions, database_host=host)
 
 

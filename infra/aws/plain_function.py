@@ -27,9 +27,17 @@ def kept(context: Context) -> RemovalPolicy:
     return RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE if context.is_prod else RemovalPolicy.DESTROY
 
 
-def log_group(scope: Construct, context: Context, id_: str = "Logs") -> logs.LogGroup:
-    """For one function. CloudFormation names it, so that one that stayed is in nobody's way when the function returns."""
-    group = logs.LogGroup(scope, id_, removal_policy=kept(context), retention=logs.RetentionDays.ONE_DAY)
+def log_group(
+    scope: Construct,
+    context: Context,
+    id_: str = "Logs",
+    *,
+    name: str | None = None,
+    removal: RemovalPolicy | None = None,
+) -> logs.LogGroup:
+    """One that ends its lines after the days of the context. Without a name, CloudFormation gives it one, so that a group
+    that stayed is in nobody's way when its function returns."""
+    group = logs.LogGroup(scope, id_, log_group_name=name, removal_policy=removal or kept(context))
     child = group.node.default_child
     assert isinstance(child, logs.CfnLogGroup)
     child.retention_in_days = context.log_days  # CDK's own names for the days are words

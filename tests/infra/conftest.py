@@ -68,3 +68,9 @@ def stacks(built: Packages) -> Stacks:
 def template(stacks: Stacks) -> Template:
     """The application stack of `prod`."""
     return stacks["jobs-prod"]
+
+
+@pytest.fixture(scope="session")
+def aurora(built: Packages) -> Stacks:
+    """The stacks of `prod` with a database of their own, behind a proxy."""
+    return synthesised(built, database="aurora", database_proxy="true")
