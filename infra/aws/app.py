@@ -22,6 +22,7 @@ from qstash_jobs.schedules import SCHEDULES, Schedule
 FLAGS = {
     "@aws-cdk/aws-iam:minimizePolicies": True,
     "@aws-cdk/aws-rds:databaseProxyUniqueResourceName": True,
+    "@aws-cdk/core:defaultCrossStackReferences": "strong",
     "@aws-cdk/core:target-partitions": ["aws"],
     "aws:cdk:enable-asset-metadata": False,
     "aws:cdk:disable-asset-staging": False,

@@ -55,8 +55,6 @@ class Deployed:
     secrets: tuple[str, ...]
     folders: tuple[tuple[str, int], ...]
     """Of the bucket, with the days after which files end."""
-    with_files: tuple[str, ...]
-    with_topic: tuple[str, ...]
     alarms: int
     log_days: int
 
@@ -66,9 +64,6 @@ class Deployed:
         name, app = next((name, one) for name, one in stacks.items() if _of(one, "AWS::Lambda::Url"))
         functions = [one for one in _of(app, "AWS::Lambda::Function") if one["Handler"].startswith("functions.")]
         names = {id(one): one["FunctionName"].removeprefix(f"{name}-") for one in functions}
-
-        def having(variable: str) -> tuple[str, ...]:
-            return tuple(sorted(names[id(one)] for one in functions if variable in one["Environment"]["Variables"]))
 
         jobs = {names[id(one)] for one in functions if one["Description"].startswith("Runs the job type")}
         (bucket,) = _of(app, "AWS::S3::Bucket")
@@ -87,8 +82,6 @@ class Deployed:
                 for one in bucket["LifecycleConfiguration"]["Rules"]
                 if "Prefix" in one
             ),
-            with_files=having("JOBS_BUCKET"),
-            with_topic=having("JOBS_NOTIFY_TOPIC"),
             alarms=len(_of(app, "AWS::CloudWatch::Alarm")),
             log_days=max(one["RetentionInDays"] for one in _of(app, "AWS::Logs::LogGroup")),
         )
