@@ -20,7 +20,7 @@ from infra.local.s3 import make_bucket
 from infra.migrations import migrate
 from qstash_jobs import bucket as bucket_module
 from qstash_jobs import database as database_module
-from qstash_jobs import relay
+from qstash_jobs import relay, secrets
 from qstash_jobs.bucket import Bucket
 from qstash_jobs.database import Database
 from qstash_jobs.settings import Settings, settings
@@ -147,6 +147,9 @@ def bucket(s3_url: str, environment: pytest.MonkeyPatch) -> Bucket:
     return bucket_module.bucket()
 
 
+AT_AWS = (secrets.kept, secrets.published)
+
+
 def forget() -> None:
     """Let this process read its settings anew, and close what it had open, once nobody uses it any more."""
     relay.publisher.flush(timedelta(seconds=20))
@@ -156,7 +159,7 @@ def forget() -> None:
         relay.qstash().close()
     if bucket_module.bucket.cache_info().currsize:
         bucket_module.bucket().client.close()
-    for cached in (settings, database_module.database, relay.qstash, bucket_module.bucket):
+    for cached in (*AT_AWS, settings, database_module.database, relay.qstash, bucket_module.bucket):
         cached.cache_clear()
 
 

@@ -16,7 +16,7 @@ from string import Template
 from typing import Any
 
 from qstash_jobs.bucket import bucket
-from qstash_jobs.errors import FileMissing, LinkRejected
+from qstash_jobs.errors import FileMissing, LinkRejected, SettingsUnreachable
 from qstash_jobs.links import key_of
 from qstash_jobs.request import LambdaContext
 from qstash_jobs.settings import DOWNLOAD, settings
@@ -57,6 +57,9 @@ def _open(token: str) -> dict[str, Any]:
     except FileMissing as error:
         telemetry().logger.info("File missing", extra={"key": error.key})
         return _answer(410, {}, _page(*_GONE))
+    except SettingsUnreachable as error:
+        telemetry().settings_unreachable(error)
+        return _answer(503, {"Retry-After": "10"}, _page(*_AWAY))
     except (BotoCoreError, ClientError) as error:
         telemetry().logger.error("File not reached", extra={"reason": str(error)})
         return _answer(503, {"Retry-After": "10"}, _page(*_AWAY))

@@ -19,6 +19,7 @@ from qstash_jobs.errors import (
     ConfigurationError,
     DatabaseUnreachable,
     InvalidMessage,
+    SettingsUnreachable,
     SignatureRejected,
     StatementRefused,
 )
@@ -52,6 +53,9 @@ def handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
             status, outcome = 200, _take(_authenticated(event))
         except Refused as refused:
             status, outcome = refused.status, refused.reason
+        except SettingsUnreachable as error:
+            telemetry().settings_unreachable(error)
+            status, outcome = 503, "settings_unreachable"
         return response(status, {"outcome": outcome}, {405: {"Allow": "POST"}}.get(status))
 
 

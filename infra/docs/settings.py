@@ -27,7 +27,8 @@ GROUPS = (
         "What an app service needs, and every function that enqueues jobs itself.",
         (
             "DATABASE_URL", "DATABASE_TIMEOUT", "QSTASH_URL", "QSTASH_TOKEN", "QSTASH_PLAN", "QSTASH_TIMEOUT",
-            "JOBS_BASE_URL", "JOBS_URLS", "JOBS_SCHEDULE_PREFIX",
+            "JOBS_BASE_URL", "JOBS_URLS", "JOBS_URLS_PATH", "JOBS_DATABASE_HOST", "JOBS_DATABASE_CA",
+            "JOBS_SCHEDULE_PREFIX",
         ),
     ),
     Group(

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         NonRetryable,
         PublishFailed,
         Retry,
+        SettingsUnreachable,
         UnknownJobType,
     )
     from qstash_jobs.job import Job, JobOptions, Payload, Rate
@@ -63,6 +64,7 @@ __all__ = [
     "Rate",
     "Retry",
     "Run",
+    "SettingsUnreachable",
     "UnknownJobType",
     "cancel",
     "enqueue",

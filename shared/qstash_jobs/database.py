@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from qstash_jobs.drivers import DRIVERS, Copied, Row
 from qstash_jobs.dsn import Dsn
-from qstash_jobs.errors import ConfigurationError, DatabaseUnreachable, StatementRefused
+from qstash_jobs.errors import ConfigurationError, DatabaseUnreachable, JobsError, StatementRefused
 from qstash_jobs.settings import settings
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ _LOST = ("08", "57P", "25006")
 """Those of them after which the connection is of no more use; 25006 (read only) says that it leads to a server which has
 become a replica: after a failover, a new connection leads to the one that has not."""
 
+_NOT_LET_IN = "28"
+"""The beginning of the SQLSTATEs for a wrong password, or a user that is not let in."""
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()
 _inherited: list[object] = []
@@ -47,8 +49,10 @@ _inherited: list[object] = []
 class Database:
     """Postgres at a DSN. Nothing is opened before it is used."""
 
-    def __init__(self, url: str, timeout: timedelta) -> None:
+    def __init__(self, url: str, timeout: timedelta, renew: Callable[[], str | None] = lambda: None) -> None:
+        """`renew` is asked for another DSN when Postgres does not let us in with this one: its password was rotated."""
         self.dsn = Dsn.parse(url)
+        self._renew = renew
         self._driver = DRIVERS[self.dsn.driver]
         milliseconds = max(1, round(timeout / timedelta(milliseconds=1)))  # 0 would mean: for ever
         self._limit = f"SET LOCAL statement_timeout = {milliseconds};"
@@ -250,13 +254,25 @@ class Database:
 
     def _connect(self, seconds: float | None = None) -> Any:
         try:
-            return self._driver.connect(self.dsn, seconds or self._timeout_seconds)
+            return self._connect_or_renew(seconds or self._timeout_seconds)
+        except JobsError:
+            raise
         except Exception as error:
             if self._is_away(error):
                 raise DatabaseUnreachable(_describe(error)) from error
             if self._driver.sqlstate(error) is not None:
                 raise ConfigurationError(f"DATABASE_URL: Postgres does not let us in: {_describe(error)}") from error
             raise
+
+    def _connect_or_renew(self, seconds: float) -> Any:
+        try:
+            return self._driver.connect(self.dsn, seconds)
+        except Exception as error:
+            refused = (self._driver.sqlstate(error) or "").startswith(_NOT_LET_IN)
+            if not refused or (url := self._renew()) is None:
+                raise
+            self.dsn = Dsn.parse(url)
+            return self._driver.connect(self.dsn, seconds)
 
     def _disown(self) -> None:
         """Leave all connections to the process that this one was forked from: two cannot talk on one. They are not
@@ -272,7 +288,7 @@ class Database:
         return (self._driver.sqlstate(error) or "").startswith(_AWAY)
 
     def _connect_for_transactions(self) -> Any:
-        connection = self._driver.connect(self.dsn, self._timeout_seconds)
+        connection = self._connect_or_renew(self._timeout_seconds)
         self._driver.set_autocommit(connection, False)
         return connection
 
@@ -292,8 +308,13 @@ def copy_out(connection: Connection, query: str, form: str, write: Callable[[byt
 
 @functools.cache
 def database() -> Database:
-    """The database of this process, as the settings name it. Raises `ConfigurationError`."""
-    return Database(settings().secret("DATABASE_URL"), settings().database_timeout)
+    """The database of this process, as the settings name it. Raises `ConfigurationError` and `SettingsUnreachable`."""
+    return Database(settings().secret("DATABASE_URL"), settings().database_timeout, _renewed)
+
+
+def _renewed() -> str | None:
+    """The DSN that stands in the place of one with which Postgres let us in no more, if there is another."""
+    return settings().secret("DATABASE_URL") if settings().read_anew("DATABASE_URL") else None
 
 
 def _describe(error: Exception) -> str:

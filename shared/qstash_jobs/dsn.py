@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from qstash_jobs.errors import ConfigurationError
+from qstash_jobs.tls import verified
 
 Tls = Literal["none", "unverified", "authority", "full"]
 
@@ -110,6 +111,8 @@ class Dsn:
     def _ssl_context(self) -> ssl.SSLContext | Literal[False]:
         if self.tls == "none":
             return False  # None would mean: try TLS without verification, then fall back to plain text
+        if self.tls == "full" and self.authority is None:
+            return verified()
         try:
             context = ssl.create_default_context(cafile=self.authority)
         except OSError as error:

@@ -2,6 +2,7 @@
 
 JobsError
 ├── ConfigurationError       a setting is missing or malformed
+├── SettingsUnreachable      a setting is kept at AWS, which does not give it just now
 ├── InvalidJob               a job that cannot be enqueued as it is
 ├── UnknownJobType           no contract has this name
 ├── JobNotFound              no execution has this id
@@ -37,6 +38,10 @@ class JobsError(Exception):
 
 class ConfigurationError(JobsError):
     """A setting is missing or malformed; the message names it and says where to get it."""
+
+
+class SettingsUnreachable(JobsError):
+    """A secret or an address is kept at AWS, which does not give it just now; the same later may succeed."""
 
 
 class InvalidJob(JobsError, ValueError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -114,7 +114,8 @@ class Scheduled:
 class QStash:
     """QStash's API, as far as it is used here. Safe to share between threads."""
 
-    def __init__(self, token: str, base_url: str, timeout: timedelta) -> None:
+    def __init__(self, token: Callable[[], str], base_url: str, timeout: timedelta) -> None:
+        """`token` is asked for with each request, because it may be rotated."""
         http = _Http(token, base_url, timeout)
         self._http = http
         self._messages = MessageApi(http)
@@ -228,8 +229,8 @@ class QStash:
 class _Http(HttpClient):
     """The SDK's HTTP client with one try, a limit on its time, and an error that has a status."""
 
-    def __init__(self, token: str, base_url: str, timeout: timedelta) -> None:
-        self._token = f"Bearer {token}"
+    def __init__(self, token: Callable[[], str], base_url: str, timeout: timedelta) -> None:
+        self._current_token = token
         self._base_url = base_url
         seconds = timeout.total_seconds()
         # Each phase has its own limit; together they stay within the time that the caller has.
@@ -257,7 +258,7 @@ class _Http(HttpClient):
                 method,
                 (base_url or self._base_url) + path,
                 params=params,
-                headers={"Authorization": token or self._token, **(headers or {})},
+                headers={"Authorization": token or f"Bearer {self._current_token()}", **(headers or {})},
                 content=body,
             )
         except httpx.HTTPError as error:

@@ -49,8 +49,9 @@ _VISIBLE_WITHIN_SECONDS = 2.0
 
 @functools.cache
 def qstash() -> QStash:
-    """QStash, as the settings name it. Raises `ConfigurationError`."""
-    return QStash(settings().secret("QSTASH_TOKEN"), settings().qstash_url, settings().qstash_timeout)
+    """QStash, as the settings name it. Raises `ConfigurationError` and `SettingsUnreachable`."""
+    settings().secret("QSTASH_TOKEN")  # so that one that is missing is found here
+    return QStash(lambda: settings().secret("QSTASH_TOKEN"), settings().qstash_url, settings().qstash_timeout)
 
 
 @dataclass(frozen=True, kw_only=True)

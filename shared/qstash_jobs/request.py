@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from qstash_jobs.errors import InvalidMessage
+from qstash_jobs.errors import InvalidMessage, SignatureRejected
 from qstash_jobs.settings import Settings
 from qstash_jobs.signature import verify
 
@@ -52,12 +52,20 @@ class Request:
         return cls(http["method"], url, query, {k.lower(): v for k, v in event.get("headers", {}).items()}, raw)
 
     def authenticate(self, settings: Settings, function: str, *, path: str = "") -> None:
-        """Accept the request, or raise `SignatureRejected`. Where the function's address is configured, the signature
+        """Accept the request, or raise `SignatureRejected`; `SettingsUnreachable` when there are no keys to look with.
+        Where the function's address is configured, the signature
         must be for that; Lambda's own word for the domain, which a client cannot set, serves otherwise."""
         url = self.url
         if settings.has_url(function):
             url = settings.url(function) + path + (f"?{self.query}" if self.query else "")
-        verify(self.headers.get("upstash-signature"), self.body, url, settings.signing_keys)
+        signature = self.headers.get("upstash-signature")
+        try:
+            verify(signature, self.body, url, settings.signing_keys)
+        except SignatureRejected as error:
+            # Perhaps the keys were rotated since they were read.
+            if error.reason != "wrong_key" or not settings.read_anew("QSTASH_CURRENT_SIGNING_KEY"):
+                raise
+            verify(signature, self.body, url, settings.signing_keys)
 
 
 def response(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from qstash_jobs.errors import (
     JobCancelled,
     NonRetryable,
     Retry,
+    SettingsUnreachable,
     SignatureRejected,
     StatementRefused,
 )
@@ -161,6 +162,9 @@ class Delivery:
             answer = self._settle(judged, started)
         except Ended as ended:
             return ended.answer
+        except SettingsUnreachable as error:  # before the handler began; what it raises itself is judged
+            self._telemetry.settings_unreachable(error)
+            return verdict.NO_SETTINGS
         return self._respond(answer, judged, time.monotonic() - began)
 
     def _authenticate(self, event: Mapping[str, Any]) -> Request:
@@ -374,7 +378,8 @@ class Delivery:
                     raise
                 self._telemetry.logger.error("Result not storable", extra={"reason": str(error)})
                 finish = verdict.without_data(finish, error)
-            except (DatabaseUnreachable, ConfigurationError) as error:  # the latter of a password that was just changed
+            # Of these, the second is about a password that was just changed.
+            except (DatabaseUnreachable, ConfigurationError, SettingsUnreachable) as error:
                 if self._remaining() <= timedelta(seconds=pause_seconds) + _ANSWER_TIME:
                     self._telemetry.logger.error("Attempt not recorded", extra={"reason": str(error)})
                     self._telemetry.count("DatabaseUnreachable")

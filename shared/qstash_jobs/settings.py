@@ -1,6 +1,8 @@
 """Everything that can be set, as one frozen object that is read once from the environment.
 
-Nothing else in this package reads `os.environ`. A setting that is missing or malformed stops the start with a sentence
+Nothing else in this package reads `os.environ`, but for what AWS's own libraries read. A setting may name, in the place
+of its value, the secret that holds it: `arn:aws:secretsmanager:…`, a JSON object with the value under the setting's name;
+it is read when it is needed, and again when it has become old. A setting that is missing or malformed stops the start with a sentence
 that names it and says where to get it.
 """
 
@@ -13,11 +15,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
+from urllib.parse import quote
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
 from pydantic import BeforeValidator as Before
 
+from qstash_jobs import secrets
 from qstash_jobs.errors import ConfigurationError
 
 
@@ -104,7 +108,23 @@ FAILURE_CALLBACK = "failure-callback"
 DOWNLOAD = "download"
 """The function that the links to files lead to; its address is set likewise."""
 
-SecretName = Literal["QSTASH_TOKEN", "DATABASE_URL", "RESEND_API_KEY", "JOBS_BUCKET", "JOBS_LINK_KEY"]
+SECRET_ARN = re.compile(r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+")
+
+SecretName = Literal[
+    "QSTASH_TOKEN",
+    "QSTASH_CURRENT_SIGNING_KEY",
+    "QSTASH_NEXT_SIGNING_KEY",
+    "DATABASE_URL",
+    "RESEND_API_KEY",
+    "JOBS_LINK_KEY",
+    "STRIPE_WEBHOOK_SECRET",
+    "RESEND_WEBHOOK_SECRET",
+    "CUSTOM_WEBHOOK_SECRETS",
+]
+"""The settings whose value may be kept in a secret."""
+
+Needed = SecretName | Literal["JOBS_BUCKET"]
+"""The settings that not everybody needs, and that those who do cannot do without."""
 
 
 class Settings(BaseModel):
@@ -130,10 +150,16 @@ class Settings(BaseModel):
     """Postgres, as its provider prints it: postgresql://user:password@host:5432/name?sslmode=require"""
     database_timeout: Seconds = Field(timedelta(seconds=5), alias="DATABASE_TIMEOUT")
     """How long a statement may take, in seconds; the connection gives up a second later."""
+    database_host: str | None = Field(None, alias="JOBS_DATABASE_HOST", min_length=1)
+    """Where Postgres is, in the place of the host in a secret that RDS made: an RDS Proxy."""
+    database_ca: str = Field("system", alias="JOBS_DATABASE_CA", min_length=1)
+    """The file with the certificate authorities of a Postgres whose secret RDS made."""
     jobs_base_url: Url | None = Field(None, alias="JOBS_BASE_URL")
     """Where the functions answer, each at this address + `/<job-type>`; or set JOBS_URLS."""
     jobs_urls: Annotated[dict[str, Url], Before(_object)] = Field(default_factory=dict, alias="JOBS_URLS")
     """Where each function answers, as JSON: {"send-email": "https://….lambda-url.eu-central-1.on.aws/"}"""
+    jobs_urls_path: Annotated[str, Field(pattern=r"^/[A-Za-z0-9_./-]+/$")] | None = Field(None, alias="JOBS_URLS_PATH")
+    """Where each function answers, as the deployment writes it: the path in Parameter Store, e.g. /jobs/prod/urls/"""
     schedule_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,50}$")] = Field(
         "jobs", alias="JOBS_SCHEDULE_PREFIX"
     )
@@ -183,52 +209,91 @@ class Settings(BaseModel):
     support_email: Address = Field("support@example.com", alias="SUPPORT_EMAIL")
     """Where people get help, as mails show it."""
 
+    _kept: dict[str, str] = PrivateAttr(default_factory=dict)
+    """The ARNs of the secrets that hold settings, by the settings' names."""
+
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Self:
         """Settings from environment variables; an empty one counts as unset. Raises `ConfigurationError`."""
         names = (str(field.alias) for field in cls.model_fields.values())
         given = {name: value for name in names if (value := environment.get(name, "")) != ""}
+        kept = {name: value for name, value in given.items() if SECRET_ARN.fullmatch(value)}
+        for name in kept.keys() - set(get_args(SecretName)):
+            raise ConfigurationError(_sentence(name, "it is needed here, and cannot be kept in a secret"))
         try:
-            return cls.model_validate(given)
+            read = cls.model_validate({name: value for name, value in given.items() if name not in kept})
         except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            raise ConfigurationError(
-                _sentence(str(first["loc"][0]), first["msg"].removeprefix("Value error, "))
-            ) from None
+            raise _malformed(error) from None
+        read._kept.update(kept)
+        return read
 
     @property
     def limits(self) -> Limits:
         """What the QStash plan allows."""
         return LIMITS[self.qstash_plan]
 
-    def secret(self, name: SecretName) -> str:
-        """The value of a setting that the caller cannot do without. Raises `ConfigurationError`."""
-        value: SecretStr | str | None = getattr(self, name.lower())
+    def find(self, name: Needed) -> Any:
+        """The value of a setting, wherever it is kept: what its field holds, secrets in plain text, or None when it is
+        not set. Raises `ConfigurationError` and `SettingsUnreachable`."""
+        value = getattr(self if name not in self._kept else self._from_secret(name), _FIELDS[name])
+        if isinstance(value, dict):
+            return {key: one.get_secret_value() for key, one in value.items()}
+        return value.get_secret_value() if isinstance(value, SecretStr) else value
+
+    def secret(self, name: Needed) -> str:
+        """The value of a setting that the caller cannot do without. Raises `ConfigurationError`, and
+        `SettingsUnreachable` when a secret cannot be read just now."""
+        value: str | None = self.find(name)
         if value is None:
             raise ConfigurationError(_sentence(name, "it is not set"))
-        return value if isinstance(value, str) else value.get_secret_value()
+        return value
+
+    def read_anew(self, name: SecretName) -> bool:
+        """Read the secret that holds a setting again, because its value is of no use any more; whether there is another.
+        Within a minute of the last reading nothing is read. Raises `ConfigurationError`."""
+        return name in self._kept and secrets.kept().read_anew(self._kept[name])
 
     @property
     def signing_keys(self) -> tuple[str, str]:
-        """The current and the next signing key. Raises `ConfigurationError`: without keys nothing is accepted."""
-        keys = []
-        for name in ("QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY"):
-            key: SecretStr | None = getattr(self, name.lower())
-            if key is None:
-                raise ConfigurationError(_sentence(name, "it is not set"))
-            keys.append(key.get_secret_value())
-        return keys[0], keys[1]
+        """The current and the next signing key. Raises `ConfigurationError`: without keys nothing is accepted; and
+        `SettingsUnreachable`."""
+        return self.secret("QSTASH_CURRENT_SIGNING_KEY"), self.secret("QSTASH_NEXT_SIGNING_KEY")
+
+    def _from_secret(self, name: str) -> Settings:
+        """Settings with this one alone."""
+        held = secrets.kept().read(self._kept[name])
+        value = held.get(name, held.get(""))
+        if value is None and name == "DATABASE_URL" and "host" in held:
+            value = self._dsn_of_rds(held)
+        if value in (None, ""):
+            raise ConfigurationError(
+                _sentence(name, f"the secret {self._kept[name].split(':', 6)[6]} does not hold it")
+            )
+        try:
+            return Settings.model_validate({name: value})
+        except ValidationError as error:
+            raise _malformed(error) from None
+
+    def _dsn_of_rds(self, held: Mapping[str, object]) -> str:
+        """Source of the shape: https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_secret_json_structure.html"""
+        user, password = (quote(str(held.get(part, "")), safe="") for part in ("username", "password"))
+        place = f"{self.database_host or held['host']}:{held.get('port', 5432)}/{held.get('dbname') or 'postgres'}"
+        return (
+            f"postgresql://{user}:{password}@{place}?sslmode=verify-full&sslrootcert={quote(self.database_ca, safe='')}"
+        )
 
     def url(self, function: str) -> str:
-        """Where a function answers, e.g. `url("send-email")`. Raises `ConfigurationError`."""
+        """Where a function answers, e.g. `url("send-email")`. Raises `ConfigurationError` and `SettingsUnreachable`."""
         if function in self.jobs_urls:
             return self.jobs_urls[function]
-        if self.jobs_base_url is None:
-            raise ConfigurationError(_sentence("JOBS_BASE_URL", f"it is not set, and JOBS_URLS has no {function!r}"))
-        return f"{self.jobs_base_url}/{function}"
+        if self.jobs_base_url is not None:
+            return f"{self.jobs_base_url}/{function}"
+        if self.jobs_urls_path is not None:
+            return _http_url(secrets.published(self.jobs_urls_path).url(function))
+        raise ConfigurationError(_sentence("JOBS_BASE_URL", f"it is not set, and JOBS_URLS has no {function!r}"))
 
     def has_url(self, function: str) -> bool:
-        """Whether it is known where a function answers."""
+        """Whether a function's address was given, so that it need not be looked up."""
         return function in self.jobs_urls or self.jobs_base_url is not None
 
     def scaled(self, wait: timedelta) -> timedelta:
@@ -236,9 +301,16 @@ class Settings(BaseModel):
         return wait / self.time_scale
 
 
+_FIELDS = {str(field.alias): name for name, field in Settings.model_fields.items()}
+
+
+def _malformed(error: ValidationError) -> ConfigurationError:
+    first = error.errors(include_input=False, include_url=False)[0]
+    return ConfigurationError(_sentence(str(first["loc"][0]), first["msg"].removeprefix("Value error, ")))
+
+
 def _sentence(name: str, problem: str) -> str:
-    field = next(field for field in Settings.model_fields.values() if field.alias == name)
-    return f"{name}: {problem}. {field.description}"
+    return f"{name}: {problem}. {Settings.model_fields[_FIELDS[name]].description}"
 
 
 @functools.cache

@@ -62,6 +62,11 @@ class Telemetry:
             metric.add_dimension("service", self._function)
             metric.add_dimension("reason", reason)
 
+    def settings_unreachable(self, error: Exception) -> None:
+        """AWS did not give a setting that is kept there."""
+        self.logger.error("Settings unreachable", extra={"reason": str(error)})
+        self.count("SettingsUnreachable")
+
     def enqueued(self, job_type: str, count: int) -> None:
         """How many jobs of a type were enqueued, by whomever: under the job type, like all that is said of it."""
         with single_metric("JobsEnqueued", MetricUnit.Count, count, namespace=self._namespace) as metric:

@@ -66,6 +66,7 @@ def final(reason: str) -> Answer:
 METHOD_NOT_ALLOWED = Answer(405, "method_not_allowed")
 UNAUTHENTICATED = Answer(401, "unauthenticated")
 UNREACHABLE = Answer(503, "database_unreachable", timedelta(seconds=10))
+NO_SETTINGS = Answer(503, "settings_unreachable", timedelta(seconds=10))
 UNKNOWN_JOB = Answer(503, "unknown_job", timedelta(seconds=30))
 
 

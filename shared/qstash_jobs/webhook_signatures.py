@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from qstash_jobs.errors import ConfigurationError, SignatureRejected
 from qstash_jobs.jobs.process_webhook import Source, StandardSignature
-from qstash_jobs.settings import Settings
+from qstash_jobs.settings import SecretName, Settings
 
 if TYPE_CHECKING:
     from standardwebhooks import Webhook
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 TOLERANCE = timedelta(minutes=5)
 """How old a signature may be when it arrives; `standardwebhooks` has the same built in."""
 
+_SETTINGS: dict[Source, SecretName] = {
+    "stripe": "STRIPE_WEBHOOK_SECRET",
+    "resend": "RESEND_WEBHOOK_SECRET",
+    "custom": "CUSTOM_WEBHOOK_SECRETS",
+}
 _HEADERS = {"resend": "svix", "custom": "webhook"}
 
 
@@ -46,19 +51,19 @@ class Sender:
         return f"{self.source}/{self.name}" if self.name is not None else self.source
 
     @property
-    def setting(self) -> str:
+    def setting(self) -> SecretName:
         """The setting that holds the secret."""
-        return "CUSTOM_WEBHOOK_SECRETS" if self.source == "custom" else f"{self.source.upper()}_WEBHOOK_SECRET"
+        return _SETTINGS[self.source]
 
     def secret(self, settings: Settings) -> str:
-        """What its signatures are made with. Raises `ConfigurationError` when there is none: then it is unknown."""
-        secret = {"stripe": settings.stripe_webhook_secret, "resend": settings.resend_webhook_secret}.get(
-            self.source, settings.custom_webhook_secrets.get(self.name or "")
-        )
-        if secret is None or not secret.get_secret_value().strip():
+        """What its signatures are made with. Raises `ConfigurationError` when there is none: then it is unknown; and
+        `SettingsUnreachable`."""
+        held = settings.find(self.setting)
+        secret: str | None = held.get(self.name or "") if self.source == "custom" else held
+        if secret is None or not secret.strip():
             whose = f"it has no {self.name!r}" if self.source == "custom" else "it is not set"
             raise ConfigurationError(f"{self.setting}: {whose}, so no event of this sender can be verified")
-        return secret.get_secret_value().strip()
+        return secret.strip()
 
 
 def signature_in(headers: Mapping[str, str], source: Source) -> str | StandardSignature:

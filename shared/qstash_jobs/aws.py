@@ -1,0 +1,159 @@
+"""Questions to Secrets Manager and Parameter Store, where settings are kept that a function's environment only names.
+
+In Lambda the requests are signed here: loading boto3 and making a client would take as long as all else that a delivery
+loads, and every cold start asks for the signing keys. Elsewhere boto3 asks, which knows profiles, roles and containers.
+Both speak AWS's JSON protocol, version 1.1. Source of the signature:
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from qstash_jobs.errors import ConfigurationError, SettingsUnreachable
+
+Service = Literal["secretsmanager", "ssm"]
+
+TIMEOUT_SECONDS = 2.0
+"""For connecting, and for each read; each question is asked twice at most."""
+
+_TARGETS = {"secretsmanager": "secretsmanager", "ssm": "AmazonSSM"}
+_ENDPOINTS = {"secretsmanager": "AWS_ENDPOINT_URL_SECRETS_MANAGER", "ssm": "AWS_ENDPOINT_URL_SSM"}
+_BUSY = ("Throttl", "TooManyRequests", "InternalServ", "ServiceUnavailable")
+
+
+class AwsRefused(Exception):
+    """AWS answered, and said no; `code` is its name for why."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+
+
+def region() -> str:
+    """The region that this process is to work in. Raises `ConfigurationError`."""
+    name = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if not name and not _signs_itself():
+        name = _boto3().Session().region_name
+    if not name:
+        raise ConfigurationError("AWS_REGION: it is not set, so it is not known where to read settings from")
+    return str(name)
+
+
+def ask(service: Service, action: str, question: Mapping[str, Any], region: str) -> dict[str, Any]:
+    """What a service answers to one action, e.g. `ask("ssm", "GetParameter", {"Name": "/x"}, "eu-central-1")`.
+
+    Raises `AwsRefused`, and `SettingsUnreachable` when it cannot be reached, or is too busy, also at the second try.
+    """
+    if not _signs_itself():
+        return _ask_by_boto3(service, action, question, region)
+    try:
+        return _ask(service, action, question, region)
+    except SettingsUnreachable:
+        return _ask(service, action, question, region)
+
+
+def _signs_itself() -> bool:
+    return "AWS_LAMBDA_FUNCTION_NAME" in os.environ and "AWS_ACCESS_KEY_ID" in os.environ
+
+
+def _ask(service: Service, action: str, question: Mapping[str, Any], region: str) -> dict[str, Any]:
+    from http.client import HTTPConnection, HTTPException, HTTPSConnection
+
+    from qstash_jobs.tls import verified
+
+    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    given = os.environ.get(_ENDPOINTS[service]) or os.environ.get("AWS_ENDPOINT_URL")
+    endpoint = urlsplit(given or f"https://{service}.{region}.{suffix}")
+    body = json.dumps(question).encode()
+    headers = signed(service, region, endpoint.netloc, f"{_TARGETS[service]}.{action}", body, datetime.now(UTC))
+    connection = (
+        HTTPSConnection(endpoint.netloc, timeout=TIMEOUT_SECONDS, context=verified())
+        if endpoint.scheme == "https"
+        else HTTPConnection(endpoint.netloc, timeout=TIMEOUT_SECONDS)
+    )
+    try:
+        connection.request("POST", "/", body, headers)
+        response = connection.getresponse()
+        status, content = response.status, response.read()
+    except (OSError, HTTPException) as error:
+        raise SettingsUnreachable(f"{endpoint.netloc} does not answer: {type(error).__name__}: {error}") from error
+    finally:
+        connection.close()
+    return _answered(service, status, content)
+
+
+def _answered(service: str, status: int, content: bytes) -> dict[str, Any]:
+    try:
+        answer: dict[str, Any] = json.loads(content)
+        code = str(answer.get("__type", "")).rpartition("#")[2]
+    except (ValueError, AttributeError):
+        raise SettingsUnreachable(f"{service} answered {status}, and no JSON") from None
+    if status == 200:
+        return answer
+    if status >= 500 or code.startswith(_BUSY):
+        raise SettingsUnreachable(f"{service} answered {status} {code}")
+    raise AwsRefused(code, str(answer.get("message") or answer.get("Message") or ""))
+
+
+def signed(service: str, region: str, host: str, target: str, body: bytes, moment: datetime) -> dict[str, str]:
+    """The headers of a POST to `/`, with AWS's signature, version 4."""
+    stamp, day = f"{moment:%Y%m%dT%H%M%SZ}", f"{moment:%Y%m%d}"
+    headers = {
+        "content-type": "application/x-amz-json-1.1",
+        "host": host,
+        "x-amz-date": stamp,
+        "x-amz-target": target,
+    }
+    if token := os.environ.get("AWS_SESSION_TOKEN"):
+        headers["x-amz-security-token"] = token
+    names = ";".join(sorted(headers))
+    listed = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers))
+    canonical = f"POST\n/\n\n{listed}\n{names}\n{hashlib.sha256(body).hexdigest()}"
+    scope = f"{day}/{region}/{service}/aws4_request"
+    key = f"AWS4{os.environ['AWS_SECRET_ACCESS_KEY']}".encode()
+    for part in scope.split("/"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
+    signature = hmac.digest(key, to_sign.encode(), "sha256").hex()
+    credential = f"{os.environ['AWS_ACCESS_KEY_ID']}/{scope}"
+    headers["authorization"] = f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={names}, Signature={signature}"
+    return headers
+
+
+def _ask_by_boto3(service: Service, action: str, question: Mapping[str, Any], region: str) -> dict[str, Any]:
+    client = _boto3().client(service, region_name=region)
+    from botocore import xform_name
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+
+    try:
+        answer: dict[str, Any] = getattr(client, xform_name(action))(**question)
+    except ClientError as error:
+        said = error.response["Error"]
+        if said["Code"].startswith(_BUSY) or error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
+            raise SettingsUnreachable(f"{service}: {error}") from error
+        raise AwsRefused(said["Code"], said["Message"]) from error
+    except NoCredentialsError:
+        raise ConfigurationError("AWS: no credentials here; log in with `aws sso login`, or set AWS_PROFILE") from None
+    except BotoCoreError as error:
+        raise SettingsUnreachable(f"{service} cannot be asked: {error}") from error
+    finally:
+        client.close()
+    return answer
+
+
+def _boto3() -> Any:
+    try:
+        import boto3
+    except ImportError as error:  # Lambda's runtime brings it
+        raise ConfigurationError(
+            "a setting is kept at AWS, and boto3 is not installed here: pip install boto3"
+        ) from error
+    return boto3
