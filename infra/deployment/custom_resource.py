@@ -21,6 +21,7 @@ from pydantic.alias_generators import to_pascal
 from qstash_jobs.errors import (
     ConfigurationError,
     DatabaseUnreachable,
+    JobsError,
     PublishFailed,
     SettingsUnreachable,
     StatementRefused,
@@ -102,6 +103,10 @@ class Time:
         """The same without what is needed afterwards."""
         return Time(self.until - reserve.total_seconds())
 
+    def within(self, limit: timedelta) -> Time:
+        """The same, or less if that is sooner."""
+        return Time(min(self.until, time.monotonic() + limit.total_seconds()))
+
     @property
     def left(self) -> timedelta:
         """Nothing, at least."""
@@ -125,6 +130,8 @@ def handle(event: Mapping[str, Any], context: LambdaContext, do: Callable[[Reque
             f"Postgres cannot be reached: {error}. Is DATABASE_URL right, and may this function connect there? "
             "Then deploy again."
         ) from error
+    except JobsError as error:
+        raise DeploymentStopped(f"{error}. Then deploy again.") from error
     log.info("%s %s: %s", request.request_type, answer.physical_id, dict(answer.data))
     return {"PhysicalResourceId": answer.physical_id, "Data": dict(answer.data)}
 
