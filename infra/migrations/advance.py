@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError
@@ -122,6 +123,14 @@ def _limit(connection: Connection, until: float) -> None:
         milliseconds = max(1, round((until - time.monotonic()) * 1000))
         begun.exec_driver_sql(f"SET LOCAL lock_timeout = {round(LOCK_TIMEOUT / timedelta(milliseconds=1))}")
         begun.exec_driver_sql(f"SET LOCAL statement_timeout = {milliseconds}")
+
+    @event.listens_for(connection, "set_connection_execution_options")
+    def leave(leaving: Connection, options: dict[str, Any]) -> None:
+        # Alembic asks for the isolation level before an autocommit block, and with pg8000 the question begins a
+        # transaction that nobody knows of.
+        dbapi_connection = leaving.connection.dbapi_connection
+        if options.get("isolation_level") == "AUTOCOMMIT" and dbapi_connection is not None:
+            dbapi_connection.rollback()
 
 
 def _run(connection: Connection, revision: str, until: float, held: Connection) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine, inspect
 
 from infra.local.qstash import QStashServer
-from tests.conftest import ROOT, forget
+from tests.conftest import ROOT, engine_for, forget
 from tests.integration.deployment.between import Between
+from tests.integration.deployment.revisions import Package
 
 
 def sample(name: str, *, request: dict[str, str | None] | None = None, **properties: str | None) -> dict[str, Any]:
@@ -53,3 +56,23 @@ def between(qstash: QStashServer, environment: pytest.MonkeyPatch) -> Iterator[B
     forget()
     yield made
     made.close()
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Package:
+    """The migrations, with revisions of the test's own."""
+    return Package(tmp_path / "migrations", monkeypatch)
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """For a test's own questions, and for what stands in a migration's way."""
+    made = engine_for(database_url)
+    yield made
+    made.dispose()
+
+
+def columns(engine: Engine, table: str = "job_executions") -> set[str]:
+    """The names of a table's columns."""
+    with engine.connect() as connection:
+        return {one["name"] for one in inspect(connection).get_columns(table)}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 
@@ -23,18 +23,24 @@ class Package:
             shutil.copy(file, self.versions)
         monkeypatch.setattr(migrations, "__file__", str(folder / "__init__.py"))
 
-    def add(self, revision: str, upgrade: str = "pass", *, part: str | None = None, header: str = "") -> None:
-        """One more revision behind the newest of its branch; `upgrade` is its body, `|` between lines."""
-        branch = revision.partition("_")[0]
-        before = sorted(path.stem for path in self.versions.glob(f"{branch}_*.py"))[-1]
-        body = "\n".join(f"    {line.strip('.').replace('....', '    ')}" for line in upgrade.split("|"))
-        said = f"part = {part!r}\n" if part else ""
-        (self.versions / f"{revision}_test.py").write_text(
-            f'"""For a test."""\n\nfrom alembic import op\nimport sqlalchemy as sa\n\n'
-            f"revision = {revision!r}\ndown_revision = {re.match(r'[a-z]+_[0-9]+', before).group()!r}\n"  # type: ignore[union-attr]
-            f"branch_labels = None\ndepends_on = None\n{said}{header}\n\ndef upgrade():\n{body}\n"
+    def add(self, revision: str, upgrade: str, *, part: str | None = None) -> Path:
+        """One more revision, e.g. `jobs_0002`, behind the one of the number before it."""
+        branch, number = revision.split("_")
+        path = self.versions / f"{revision}_test.py"
+        path.write_text(
+            '"""For a test."""\n\nimport sqlalchemy as sa\nfrom alembic import op\n\n'
+            f"revision = {revision!r}\ndown_revision = {f'{branch}_{int(number) - 1:04}'!r}\n"
+            "branch_labels = None\ndepends_on = None\n"
+            + (f"part = {part!r}\n" if part else "")
+            + f"\n\ndef upgrade():\n{indent(upgrade, '    ')}\n"
         )
+        return path
 
     def remove(self, revision: str) -> None:
-        """As a release before this revision has it."""
+        """As the release before this revision has it."""
         (self.versions / f"{revision}_test.py").unlink()
+
+
+def column(name: str, table: str = "job_executions") -> str:
+    """The body of a revision that adds a column."""
+    return f"op.add_column({table!r}, sa.Column({name!r}, sa.Text))"
