@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from infra.deployment import refusals
 from infra.deployment.custom_resource import Answer, DeploymentStopped, Properties, Request, Time, handle, insist, log
 from qstash_jobs.errors import JobsError, PublishFailed
 
@@ -225,24 +226,6 @@ def _owner_of(found: Scheduled) -> str:
 
 
 def _sentence(error: PublishFailed, what: str) -> str:
-    """What went wrong with QStash, and what to do."""
     from qstash_jobs.settings import settings
 
-    url = settings().qstash_url
-    if error.status in {401, 403} or (error.status == 404 and "user not found" in str(error).lower()):
-        return (
-            f"{what}: QStash at {url} does not know the token ({error}). Each region of QStash has an address and a token "
-            "of its own: the Upstash console shows both, on the page of QStash, when the region is chosen there. Set "
-            "that address as QSTASH_URL, put that token with `jobs secrets put`, and deploy again."
-        )
-    if error.status == 412 or re.search(r"\bquota\b|maxSchedules", str(error)):
-        return (
-            f"{what}: QStash's plan takes no more of them ({error}). See what there is with `jobs schedules list`, delete "
-            "what nobody needs, or choose a larger plan in the Upstash console; then deploy again."
-        )
-    if error.status is None or error.status >= 500 or error.status == 429:
-        return (
-            f"{what}: {error}, at {url}, also when asked again and again. Is QSTASH_URL right? Else deploy again when "
-            "https://status.upstash.com says that QStash is well."
-        )
-    return f"{what}: {error}."
+    return refusals.sentence(error, what, settings().qstash_url)
