@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_pascal
@@ -26,7 +26,9 @@ from qstash_jobs.errors import (
     SettingsUnreachable,
     StatementRefused,
 )
-from qstash_jobs.request import LambdaContext
+
+if TYPE_CHECKING:
+    from qstash_jobs.request import LambdaContext
 
 T = TypeVar("T")
 P = TypeVar("P", bound="Properties")
