@@ -30,6 +30,7 @@ from tests.waiting import until
 MINUTE = timedelta(minutes=1)
 CONCURRENTLY = """\
 with op.get_context().autocommit_block():
+    op.drop_index("by_type", if_exists=True, postgresql_concurrently=True)
     op.create_index("by_type", "job_executions", ["job_type"], postgresql_concurrently=True)
 op.add_column("job_executions", sa.Column("afterwards", sa.Text))"""
 
