@@ -124,7 +124,7 @@ def handle(event: Mapping[str, Any], context: LambdaContext, do: Callable[[Reque
     try:
         answer = do(request, Time.of(context))
     except ConfigurationError as error:
-        raise DeploymentStopped(f"{error}. Then deploy again.".replace("..", ".")) from error
+        raise DeploymentStopped(_then_again(error)) from error
     except SettingsUnreachable as error:
         raise DeploymentStopped(f"AWS did not say what a setting is: {error}. Deploy again.") from error
     except DatabaseUnreachable as error:
@@ -133,7 +133,7 @@ def handle(event: Mapping[str, Any], context: LambdaContext, do: Callable[[Reque
             "Then deploy again."
         ) from error
     except JobsError as error:
-        raise DeploymentStopped(f"{error}. Then deploy again.") from error
+        raise DeploymentStopped(_then_again(error)) from error
     log.info("%s %s: %s", request.request_type, answer.physical_id, dict(answer.data))
     return {"PhysicalResourceId": answer.physical_id, "Data": dict(answer.data)}
 
@@ -167,8 +167,12 @@ def _properties(model: type[P], given: Mapping[str, Any]) -> P:
         first = error.errors(include_url=False, include_input=False)[0]
         name = ".".join(str(part) for part in first["loc"])
         raise DeploymentStopped(
-            f"the property {name} of {given.get('ServiceToken', 'the resource')}: {first['msg']}"
+            f"the property {name} of the template: {first['msg']}. Mend that in the stack, and deploy again."
         ) from None
+
+
+def _then_again(error: JobsError) -> str:
+    return f"{str(error).rstrip('.')}. Then deploy again."
 
 
 def _begin_anew() -> None:

@@ -52,9 +52,9 @@ def why(job: Execution | None, deliveries: Sequence[Delivery], *, address: str, 
         return _refused(tried, address)
     if job.error:
         return f"it was published, and never reached its function: {job.error}"
-    states = f"; there its state is {deliveries[-1].state}" if deliveries else ", which says nothing of it"
+    states = f"it, where its state is {deliveries[-1].state}" if deliveries else "it, and its log says nothing of it"
     return (
-        f"QStash has taken it{states}, and no delivery to {address} has ended yet. Is deliveries' flow control paused in the "
+        f"QStash has taken {states}; no delivery to {address} has ended yet. Is its flow control key paused in the "
         "Upstash console? Else run `jobs doctor`"
     )
 

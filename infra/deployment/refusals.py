@@ -30,7 +30,12 @@ def sentence(error: PublishFailed, what: str, url: str) -> str:
             f"{what}: {said}, at {url}, also when asked again and again. Is QSTASH_URL right? Else deploy again when "
             "https://status.upstash.com says that QStash is well."
         )
-    return f"{what}: {said}."
+    if error.status == 200:
+        return (
+            f"{what}: {said}. Deploy again; if it stays so, QStash does not take what is declared as it is: declare it in the "
+            "way in which QStash shows it."
+        )
+    return f"{what}: {said}. Mend what it names, and deploy again."
 
 
 def as_error(said: str) -> PublishFailed:

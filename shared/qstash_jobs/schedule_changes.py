@@ -150,7 +150,7 @@ def _read_back(step: Change, wanted: Wanted, qstash: QStash) -> None:
     while left := _left(step, wanted, qstash.schedule(step.id)):
         if time.monotonic() + pause_seconds > until:
             said = "; ".join(f"{name} {is_!r} instead of {to_be!r}" for name, (is_, to_be) in left.items())
-            raise PublishFailed(f"QStash took the schedule {step.id} and has it otherwise: {said}", 200)
+            raise PublishFailed(f"QStash took it and has it otherwise than it was told: {said} ({step.id})", 200)
         time.sleep(pause_seconds)
         pause_seconds *= 2
 

@@ -113,7 +113,7 @@ def test_events_are_as_the_provider_framework_sends_them(path: Path) -> None:
     [
         ('QStash answered 401: {"error":"invalid token"}', "does not know the token"),
         ('QStash answered 404: {"error":"user not found in this region"}', "does not know the token"),
-        ("QStash answered 404: no such topic", "its message: QStash answered 404: no such topic."),
+        ("QStash answered 404: no such topic", "its message: QStash answered 404: no such topic. Mend"),
         ("QStash answered 412: quota maxMessageSize exceeded", "plan takes no more"),
         ("QStash answered 429: quota maxMessagesPerDay exceeded, current limit: 1000", "plan takes no more"),
         ("QStash answered 503: no", "also when asked again and again"),

@@ -261,7 +261,7 @@ def test_a_log_that_cannot_be_read(stage: Stage, answering: Between) -> None:
     stage.environment.setenv("QSTASH_URL", between.url)
     forget()
     try:
-        assert "QStash has taken it, which says nothing of it, and no delivery" in stranded(timedelta(seconds=1))
+        assert "QStash has taken it, and its log says nothing of it; no delivery" in stranded(timedelta(seconds=1))
     finally:
         between.close()
 
