@@ -7,7 +7,11 @@ import re
 from typing import Any
 
 import pytest
+from pydantic.alias_generators import to_pascal
 
+from infra.deployment.canary import CanaryProperties
+from infra.deployment.migrate import MigrationProperties
+from infra.deployment.schedule import ScheduleProperties
 from infra.migrations import heads
 from infra.stage import SECRETS
 from qstash_jobs import schedule_changes
@@ -254,6 +258,41 @@ def test_each_declared_schedule_is_a_resource(template: Template) -> None:
             }
         given = {name: text(value) for name, value in one.items() if name not in {"ServiceToken", "ServiceTimeout"}}
         assert given == expected
+
+
+def test_the_handlers_read_what_the_template_says(template: Template) -> None:
+    """Each property arrives as text, and none is one that its handler does not know."""
+
+    def given(type_: str) -> list[dict[str, str]]:
+        return [
+            {name: text(value) for name, value in one.items() if name not in {"ServiceToken", "ServiceTimeout"}}
+            for one in of_type(template, f"Custom::{type_}").values()
+        ]
+
+    for type_, model, besides in (
+        ("QStashSchedule", ScheduleProperties, {"Resync"}),
+        ("Migration", MigrationProperties, set()),
+        ("Canary", CanaryProperties, set()),
+    ):
+        known = {to_pascal(name) for name in model.model_fields}
+        assert all(one.keys() - besides <= known for one in given(type_))
+        assert given(type_)
+    known_urls = {one.job.options.name: "https://x.example" for one in SCHEDULES} | {
+        "failure-callback": "https://f.example"
+    }
+    declared = {
+        one.id: one.message
+        for one in schedule_changes.wanted_schedules(
+            SCHEDULES, Settings(schedule_prefix="jobs-prod", jobs_urls=known_urls)
+        )
+    }
+    for one in given("QStashSchedule"):
+        properties = ScheduleProperties.model_validate({name: value for name, value in one.items() if value != ""})
+        wanted = declared[properties.schedule_id]
+        message = properties.message
+        assert (message.body, message.label, message.retries) == (wanted.body, wanted.label, wanted.retries)
+        assert (message.timeout, dict(message.flow_control)) == (wanted.timeout, dict(wanted.flow_control))
+    assert [MigrationProperties.model_validate(one).heads for one in given("Migration")] == [set(heads(saas=False))] * 2
 
 
 def test_a_context_is_passed_on_to_the_steps(built: Packages) -> None:
