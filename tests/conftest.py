@@ -15,6 +15,8 @@ from moto.server import ThreadedMotoServer
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import NullPool
 
+from infra.build.artifacts import Artifacts
+from infra.build.builder import build
 from infra.local.postgres import EmbeddedPostgres
 from infra.local.qstash import QStashServer
 from infra.local.s3 import make_bucket
@@ -179,6 +181,14 @@ def qstash(environment: pytest.MonkeyPatch) -> Iterator[QStashServer]:
         forget()
         yield server
         forget()
+
+
+@pytest.fixture(scope="session")
+def artifacts() -> Artifacts:
+    """What `make build` makes of this checkout, for this machine's kind of processor; kept for the next run."""
+    folder = ROOT / "build" / "tests" / "x86_64"
+    build(ROOT, architecture="x86_64", into=folder)
+    return Artifacts.of(ROOT, folder)
 
 
 CHROMIUM = next(
