@@ -30,11 +30,11 @@ class Archive(BaseModel):
 
 def pack(folder: Path, archive: Path, of: str) -> Archive:
     """Write all files below a folder to an archive, in the order of their names, with one time and one mode."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     unzipped = bytecode = 0
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as file:
-        for path in paths:
-            entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), _EPOCH)
+        for name, path in sorted(paths.items()):
+            entry = zipfile.ZipInfo(name, _EPOCH)
             entry.create_system = _UNIX
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = _READABLE
