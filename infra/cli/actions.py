@@ -217,6 +217,8 @@ def migrate(
     if plan:
         console.print("\n".join(missing) or "Up to date.")
         return
+    if down:
+        environment.confirm(f"This takes tables back to {to}, with what is in them,")
     applied = _advance(part, saas=saas) if newest else _move(to, saas=saas, down=down)
     console.print(f"Back at {to}." if down else f"Applied {', '.join(applied)}." if applied else "Up to date.")
 
