@@ -176,7 +176,10 @@ def _files() -> Finding:
     from qstash_jobs.settings import settings
 
     if settings().jobs_bucket is None:
-        return Finding(True, "no bucket: exports and reports need JOBS_BUCKET and JOBS_LINK_KEY")
+        why = "exports and reports need JOBS_BUCKET and JOBS_LINK_KEY"
+        return Finding(
+            True, f"no bucket: {_mend(why, 'the deployment does not write down which, so none was looked at')}"
+        )
     settings().secret("JOBS_LINK_KEY")
     try:
         bucket().client.head_bucket(Bucket=bucket().name)

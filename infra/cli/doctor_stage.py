@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -125,6 +124,8 @@ def _trouble(name: str, status: str) -> str | None:
 
 def canary() -> Finding:
     """Send one job the whole way, and wait for it."""
+    from infra.deployment.canary import travel
+
     with console.status("A probe is on its way …"):
-        journey = importlib.import_module("infra.deployment.canary").travel()
+        journey = travel()
     return Finding(journey.arrived, journey.said)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from qstash_jobs import relay
 from qstash_jobs.schedules import SCHEDULES
 from qstash_jobs.settings import settings
 from qstash_jobs.testing import create_test_job
-from tests.conftest import forget
+from tests.conftest import ROOT, forget
 from tests.integration.cli.cloud import REGION, STAGE, Cloud
 from tests.integration.cli.conftest import Jobs
 from tests.integration.cli.worker import Worker
@@ -101,6 +100,13 @@ def test_secrets_are_known_by_their_arns(jobs: Jobs, stage: Cloud) -> None:
     assert os.environ[KEYS[0]] == os.environ[KEYS[1]] == f"{arn}signing-keys"
     assert os.environ["JOBS_LINK_KEY"] == elsewhere
     assert TOKEN not in os.environ.values()
+
+
+def test_a_file_of_the_layer_is_found_here(jobs: Jobs, stage: Cloud) -> None:
+    """The certificate authorities of RDS lie beside the package, which is elsewhere in Lambda."""
+    stage.deploy(QSTASH_URL="http://127.0.0.1:9", JOBS_DATABASE_CA="/opt/python/qstash_jobs/rds-ca.pem")
+    assert jobs("list", "--stage", "prod").code == 0
+    assert settings().database_ca == str(ROOT / "shared/qstash_jobs/rds-ca.pem")
 
 
 @pytest.mark.parametrize(
@@ -205,9 +211,6 @@ def test_a_stage_that_is_well(jobs: Jobs, deployed: Cloud) -> None:
     assert "canary" not in done.out
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("infra.deployment.canary") is None, reason="no canary in this checkout yet"
-)
 def test_a_canary_travels(jobs: Jobs, deployed: Cloud) -> None:
     """Published, delivered, run and recorded, from the terminal."""
     done = jobs("doctor", "--stage", "prod")
