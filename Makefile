@@ -4,10 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help dev demo qstash test check bench lock docs build test-runtime clean
+.PHONY: help dev demo qstash test check bench lock docs build test-runtime bootstrap synth diff deploy-secrets deploy destroy clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 dev: .venv/desk  ## run everything on this machine: Postgres, QStash, functions, mailbox
 	@$(BIN)/jobs dev $(ARGS)
@@ -18,8 +18,8 @@ demo: .venv/desk  ## enqueue one of everything, wait until all is settled, print
 qstash: .venv/desk  ## run the local QStash alone, for an app of any language
 	@$(BIN)/jobs qstash $(ARGS)
 
-test: .venv/test  ## run all tests
-	@$(BIN)/python -m pytest $(ARGS)
+test: .venv/test  ## run all tests, two files at a time
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: .venv/test  ## format, lint, types, architecture, generated docs
 	@$(BIN)/ruff format --check .
@@ -57,6 +57,28 @@ build: .venv/deploy  ## build what a deployment uploads, for arm64: make build A
 
 test-runtime: .venv/test  ## run the built packages on Lambda's own runtime, emulated
 	@$(BIN)/python -m pytest tests/integration/build tests/runtime $(ARGS)
+
+# CDK's command line is fetched by the Node of a Python package, in the version that infra/aws/node.py pins.
+CDK = $(BIN)/python -m infra.aws.node
+OF_STAGE = -c stage=$(STAGE) $(CONTEXT)
+
+bootstrap: .venv/deploy  ## prepare an AWS account and region for CDK, once
+	@$(BIN)/python -m infra.aws.bootstrap
+
+synth: .venv/deploy build  ## make the CloudFormation of a stage: make synth STAGE=staging [CONTEXT="-c name=value"]
+	@$(CDK) synth --quiet $(OF_STAGE)
+
+diff: .venv/deploy build  ## what a deployment of the stage would change
+	@$(CDK) diff $(OF_STAGE)
+
+deploy-secrets: .venv/deploy build  ## deploy the stage's secrets alone, empty, to be filled before the rest
+	@$(CDK) deploy Secrets --exclusively --require-approval never $(OF_STAGE)
+
+deploy: .venv/deploy build  ## deploy the stage: migrations, functions, schedules, and a probe that goes the whole way
+	@$(CDK) deploy --all --require-approval never --outputs-file build/outputs-$(STAGE).json $(OF_STAGE)
+
+destroy: .venv/deploy build  ## remove the stage; files, secrets and a snapshot of Aurora stay
+	@$(CDK) destroy --all $(OF_STAGE)
 
 clean:  ## remove the virtual environment, local state and build results
 	@if [ -x $(BIN)/jobs ]; then $(BIN)/jobs clean; fi

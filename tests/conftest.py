@@ -6,13 +6,14 @@ import itertools
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from moto.server import ThreadedMotoServer
 from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.pool import NullPool
 
 from infra.build.artifacts import Artifacts
 from infra.build.builder import build
@@ -51,9 +52,9 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
         server.remove()
 
 
-def engine_for(url: str) -> Engine:
+def engine_for(url: str, *, pooled: bool = True) -> Engine:
     """An engine of SQLAlchemy's own for a test's own questions."""
-    return create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    return create_engine(url.replace("postgresql://", "postgresql+psycopg://"), poolclass=None if pooled else NullPool)
 
 
 def _admin(server: EmbeddedPostgres, statement: str) -> None:
@@ -206,6 +207,14 @@ def chromium() -> str:
     if os.environ.get("CI"):
         pytest.fail("no Chromium on this machine, and CI is to have one: apt-get install chromium")
     pytest.skip("NO CHROMIUM: the browser tests are skipped; install one with: apt-get install chromium")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What hostile tests had logged must be text that one process can send to another."""
+    report = yield
+    report.sections = [(title, text.encode(errors="replace").decode()) for title, text in report.sections]
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

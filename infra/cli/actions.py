@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
@@ -14,6 +14,12 @@ from pydantic import ValidationError
 from infra.cli import arguments, environment
 from infra.cli.reading import transaction
 from infra.cli.screen import brief, console, plain, show, status, table
+
+if TYPE_CHECKING:
+    from infra.migrations import Part
+
+LONGEST_MIGRATION = timedelta(hours=12)
+"""For one statement, such as one that builds an index on a big table."""
 
 WAIT = timedelta(hours=1)
 """For a job to end: the longest attempts take 15 minutes, and there may be several."""
@@ -181,36 +187,67 @@ def migrate(
     down: Annotated[bool, typer.Option("--down", help="Go back to that revision.")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Only say which revisions are missing.")] = False,
     saas: Annotated[bool, typer.Option("--saas", help="The SaaS starter's tables too: users and so on.")] = False,
+    before: Annotated[bool, typer.Option("--before", help="Only what is to run before the code is deployed.")] = False,
+    after: Annotated[bool, typer.Option("--after", help="What is left for when the code is deployed.")] = False,
 ) -> None:
     """Bring the record's tables up to date, and with --saas those of the SaaS starter.
 
     [dim]jobs migrate[/]   ·   [dim]jobs migrate --saas[/]   ·   [dim]jobs migrate --plan[/]
 
+    [dim]jobs migrate --before[/]   ·   [dim]jobs migrate --after[/]
+
     [dim]jobs migrate --down --to jobs_0001[/]   ·   [dim]jobs migrate --down --to saas@base[/]
     """
     environment.load()
+    from infra import migrations
+
+    newest = to in {"head", "heads"}
+    if down and newest:
+        raise typer.BadParameter("say which revision to go back to", param_hint="--to")
+    if saas and not migrations.is_relative(to):
+        raise typer.BadParameter(f"{to} is of one branch, so leave it out", param_hint="--saas")
+    if (before or after) and (down or not newest):
+        raise typer.BadParameter("a part goes up to the newest revision", param_hint="--before / --after")
+    part = migrations.Part.BEFORE if before and not after else None
+    with transaction() as connection:
+        missing = migrations.pending(connection, saas=saas, part=part)
+        ahead = migrations.unknown(connection)
+    if ahead:
+        console.print(f"The database is ahead: it has {', '.join(ahead)}, which this version does not know.")
+    if plan:
+        console.print("\n".join(missing) or "Up to date.")
+        return
+    if down:
+        environment.confirm(f"This takes tables back to {to}, with what is in them,")
+    applied = _advance(part, saas=saas) if newest else _move(to, saas=saas, down=down)
+    console.print(f"Back at {to}." if down else f"Applied {', '.join(applied)}." if applied else "Up to date.")
+
+
+def _advance(part: Part | None, *, saas: bool) -> list[str]:
+    from infra.migrations.advance import advance
+    from qstash_jobs.database import Database
+    from qstash_jobs.settings import settings
+
+    patient = Database(settings().secret("DATABASE_URL"), LONGEST_MIGRATION)
+    try:
+        return advance(patient, part=part, saas=saas, within=LONGEST_MIGRATION)
+    finally:
+        patient.close()
+
+
+def _move(to: str, *, saas: bool, down: bool) -> list[str]:
     from alembic.util import CommandError
 
     from infra import migrations
 
-    if down and to in {"head", "heads"}:
-        raise typer.BadParameter("say which revision to go back to", param_hint="--to")
-    if saas and not migrations.is_relative(to):
-        raise typer.BadParameter(f"{to} is of one branch, so leave it out", param_hint="--saas")
-    with transaction() as connection:
-        before = migrations.pending(connection, saas=True)
-        missing = migrations.pending(connection, saas=saas)
-    if plan:
-        console.print("\n".join(missing) or "Up to date.")
-        return
     try:
         with transaction() as connection:
+            before = migrations.pending(connection, saas=True)
             (migrations.revert if down else migrations.migrate)(connection, to, saas=saas)
             after = migrations.pending(connection, saas=True)
     except CommandError as error:
         raise typer.BadParameter(str(error), param_hint="--to") from None
-    applied = [revision for revision in before if revision not in after]
-    console.print(f"Back at {to}." if down else f"Applied {', '.join(applied)}." if applied else "Up to date.")
+    return [revision for revision in before if revision not in after]
 
 
 def relay(

@@ -8,8 +8,27 @@ from typing import NoReturn
 import typer
 from rich.markup import escape
 
-from infra.cli import actions, demo, desk, doctor, invoke, new, qstash, record, schedules, seed, webhook
+from infra.cli import (
+    actions,
+    cost,
+    demo,
+    desk,
+    doctor,
+    invoke,
+    new,
+    qstash,
+    record,
+    rotate,
+    schedules,
+    secrets,
+    seed,
+    stages,
+    webhook,
+)
+from infra.cli.aws import AwsFailed
+from infra.cli.rotate import RotationStopped
 from infra.cli.screen import errors
+from infra.cli.stages import AppOption, ProfileOption, RegionOption, StageOption, on_aws, on_desk, on_stage
 from infra.local.postgres import PostgresFailed
 from infra.local.service import DeskFailed
 from infra.seed.refusal import SeedRefused
@@ -32,38 +51,52 @@ HINTS = {
 }
 """What to do, by SQLSTATE: undefined_table, duplicate_table."""
 
+DESK_HINT = "Is the desk running? Start it with: make dev"
+
 DESK, JOBS, CARE, BUILD = "On the desk", "Jobs", "Care", "Building"
 
-app.command(rich_help_panel=DESK)(desk.dev)
-app.command(rich_help_panel=DESK)(demo.demo)
-app.command(rich_help_panel=DESK)(desk.clean)
-app.command(rich_help_panel=DESK)(seed.seed)
+app.command(rich_help_panel=DESK)(on_desk(desk.dev))
+app.command(rich_help_panel=DESK)(on_desk(demo.demo))
+app.command(rich_help_panel=DESK)(on_desk(desk.clean))
+app.command(rich_help_panel=DESK)(on_desk(seed.seed))
 app.command("qstash", rich_help_panel=DESK)(qstash.run)
-app.command(rich_help_panel=DESK)(qstash.advance)
-app.command(rich_help_panel=DESK)(webhook.webhook)
-app.command(rich_help_panel=JOBS)(actions.enqueue)
-app.command("list", rich_help_panel=JOBS)(record.list_jobs)
-app.command(rich_help_panel=JOBS)(record.show)
-app.command(rich_help_panel=JOBS)(record.watch)
-app.command(rich_help_panel=JOBS)(actions.cancel)
-app.command(rich_help_panel=JOBS)(actions.requeue)
-app.command(rich_help_panel=CARE)(actions.migrate)
-app.command(rich_help_panel=CARE)(actions.relay)
-app.command(rich_help_panel=CARE)(doctor.doctor)
+app.command(rich_help_panel=DESK)(on_desk(qstash.advance))
+app.command(rich_help_panel=DESK)(on_desk(webhook.webhook))
+app.command(rich_help_panel=JOBS)(on_stage(actions.enqueue))
+app.command("list", rich_help_panel=JOBS)(on_stage(record.list_jobs))
+app.command(rich_help_panel=JOBS)(on_stage(record.show))
+app.command(rich_help_panel=JOBS)(on_stage(record.watch))
+app.command(rich_help_panel=JOBS)(on_stage(actions.cancel))
+app.command(rich_help_panel=JOBS)(on_stage(actions.requeue))
+app.command(rich_help_panel=CARE)(on_stage(actions.migrate))
+app.command(rich_help_panel=CARE)(on_stage(actions.relay))
+app.command(rich_help_panel=CARE)(on_aws(doctor.doctor))
 app.add_typer(schedules.app, name="schedules", rich_help_panel=CARE)
+app.add_typer(secrets.app, name="secrets", rich_help_panel=CARE)
+app.command("rotate-keys", rich_help_panel=CARE)(on_aws(rotate.rotate_keys))
 app.command(rich_help_panel=BUILD)(new.new)
-app.command(rich_help_panel=BUILD)(invoke.invoke)
+app.command(rich_help_panel=BUILD)(cost.cost)
+app.command(rich_help_panel=BUILD)(on_desk(invoke.invoke))
+
+
+@app.callback()
+def everywhere(
+    stage: StageOption = None, app: AppOption = None, region: RegionOption = None, profile: ProfileOption = None
+) -> None:
+    """Background jobs: run them here, look at them, move them on."""
+    stages.choose(stage=stage, app=app, region=region, profile=profile)
 
 
 def main() -> NoReturn:
     """Run the command; errors that we know are one sentence, and exit 1."""
+    stages.begin()
     try:
         app(prog_name="jobs")
     except DatabaseUnreachable as error:
-        fail(f"Postgres cannot be reached: {error}", "Is the desk running? Start it with: make dev")
+        fail(f"Postgres cannot be reached: {error}", None if stages.target() else DESK_HINT)
     except StatementRefused as error:
         fail(str(error), HINTS.get(error.sqlstate))
-    except (JobsError, DeskFailed, PostgresFailed, SeedRefused) as error:
+    except (AwsFailed, RotationStopped, JobsError, DeskFailed, PostgresFailed, SeedRefused) as error:
         fail(str(error))
     sys.exit(0)
 

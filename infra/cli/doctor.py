@@ -4,77 +4,62 @@ from __future__ import annotations
 
 import urllib.error
 import urllib.request
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
+from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from infra.cli import environment
+from infra.cli import environment, stages
+from infra.cli.checks import Check, Finding, examine
 from infra.cli.reading import transaction
-from infra.cli.screen import console, plain
-from qstash_jobs.errors import DatabaseUnreachable, JobsError, PublishFailed
+from qstash_jobs.errors import DatabaseUnreachable, PublishFailed
 
 THROTTLED = 429
 PATIENCE = timedelta(minutes=10)
 """A job that could run and waits for longer than two passes of reconcile-jobs is in trouble."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What one check found."""
-
-    ok: bool
-    text: str
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing to look at, of no use while another is not well."""
-
-    name: str
-    look: Callable[[], Finding]
-    after: str | None = None
-
-
-def doctor() -> None:
+def doctor(
+    canary: Annotated[bool, typer.Option("--canary/--no-canary", help="Of a stage: send a job the whole way.")] = True,
+) -> None:
     """Check settings, database, QStash, signing keys, the functions' URLs and the bucket, and say what to mend.
 
-    [dim]jobs doctor[/]
+    Of a stage also its stacks, secrets and alarms; and a job of the type probe is published, delivered, run and recorded.
+    That apart, nothing is changed, and permission to read is enough.
+
+    [dim]jobs doctor[/]   ·   [dim]jobs doctor --stage prod[/]   ·   [dim]jobs doctor --stage prod --no-canary[/]
     """
-    environment.load()
-    checks = [
-        Check("settings", _settings),
-        Check("database", _database),
-        Check("tables", _tables, after="database"),
-        Check("QStash", _qstash),
-        Check("signing keys", _keys, after="QStash"),
-        Check("functions", _functions),
-        Check("files", _files),
-        Check("queue", _queue, after="tables"),
-    ]
-    sick: set[str] = set()
-    for check in checks:
-        if check.after in sick:
-            sick.add(check.name)
-            console.print(f"– [bold]{check.name:<13}[/] not looked at: mend the {check.after} first")
-            continue
-        finding = _examine(check)
-        if not finding.ok:
-            sick.add(check.name)
-        mark = "[green]✓[/]" if finding.ok else "[bold red]✗[/]"
-        console.print(f"{mark} [bold]{check.name:<13}[/] {escape(plain(finding.text))}")
-    if sick:
+    target = stages.target()
+    if target is None:
+        environment.load()
+        well = examine(_checks())
+    else:
+        from infra.cli import doctor_stage
+
+        with doctor_stage.looking_at(target.stage) as (before, after):
+            well = examine([*before, *_checks(after="deployment"), *(one for one in after if canary or not one.acts)])
+    if not well:
         raise typer.Exit(1)
 
 
-def _examine(check: Check) -> Finding:
-    try:
-        return check.look()
-    except Exception as error:  # noqa: BLE001  # whatever is wrong is what the doctor is here to say
-        known = isinstance(error, JobsError)
-        return Finding(False, str(error) if known else f"{type(error).__name__}: {error}")
+def _checks(*, after: str | None = None) -> list[Check]:
+    """What there is to look at everywhere."""
+    return [
+        Check("settings", _settings, after),
+        Check("database", _database, after),
+        Check("tables", _tables, after="database"),
+        Check("QStash", _qstash, after),
+        Check("signing keys", _keys, after="QStash"),
+        Check("functions", _functions, after),
+        Check("files", _files, after),
+        Check("queue", _queue, after="tables"),
+    ]
+
+
+def _mend(here: str, deployed: str) -> str:
+    """What to do: without a stage, or with one, whose name takes the place of {}."""
+    target = stages.target()
+    return here if target is None else deployed.format(target.stage.name)
 
 
 def _settings() -> Finding:
@@ -118,7 +103,7 @@ def _tables() -> Finding:
     if not missing and not of_the_starter:
         return Finding(True, "up to date")
     mend = "jobs migrate --saas" if of_the_starter else "jobs migrate"
-    return Finding(False, f"missing {', '.join(missing + of_the_starter)}; run: {mend}")
+    return Finding(False, f"missing {', '.join(missing + of_the_starter)}; run: {_mend(mend, 'make deploy STAGE={}')}")
 
 
 def _qstash() -> Finding:
@@ -130,10 +115,12 @@ def _qstash() -> Finding:
         known = {one.id for one in qstash().schedules()}
     except PublishFailed as error:
         if error.status in {401, 403}:
-            return Finding(False, f"it refuses our token: set QSTASH_TOKEN anew, of the region {settings().qstash_url}")
+            mend = _mend("set QSTASH_TOKEN anew", "run: jobs secrets put --stage {} qstash-token")
+            return Finding(False, f"it refuses our token, in the region {settings().qstash_url}; {mend}")
         return Finding(False, f"{error} (at {settings().qstash_url}): is QSTASH_URL right?")
     if missing := sorted({f"{settings().schedule_prefix}.{one.id}" for one in SCHEDULES} - known):
-        return Finding(False, f"it answers, and has no schedule {', '.join(missing)}; run: jobs schedules apply")
+        mend = _mend("jobs schedules apply", 'make deploy STAGE={} CONTEXT="-c resync=now"')
+        return Finding(False, f"it answers, and has no schedule {', '.join(missing)}; run: {mend}")
     return Finding(True, f"answers, and has the {len(SCHEDULES)} declared schedule{'' if len(SCHEDULES) == 1 else 's'}")
 
 
@@ -145,8 +132,10 @@ def _keys() -> Finding:
     if ours == theirs:
         return Finding(True, "ours are QStash's")
     if ours & theirs:
-        return Finding(False, "one of them is old: QStash has rolled its keys; set both anew, and redeploy")
-    return Finding(False, "none of ours is QStash's, so every delivery is refused: set both anew, for this region")
+        mend = _mend("set both anew, and redeploy", "run: jobs rotate-keys --stage {}")
+        return Finding(False, f"one of them is old: QStash has rolled its keys; {mend}")
+    mend = _mend("set both anew, for this region", "run: jobs rotate-keys --stage {}")
+    return Finding(False, f"none of ours is QStash's, so every delivery is refused; {mend}")
 
 
 def _functions() -> Finding:
@@ -161,7 +150,7 @@ def _functions() -> Finding:
     if silent:
         return Finding(
             False,
-            f"{', '.join(silent)}: not answering as they should, e.g. at {settings().url(silent[0])}: are they deployed, and is JOBS_BASE_URL right?",
+            f"{', '.join(silent)}: not answering as they should, e.g. at {settings().url(silent[0])}: {_mend('are they deployed, and is JOBS_BASE_URL right?', 'run: make deploy STAGE={}')}",
         )
     return Finding(True, f"{len(names)} answer, and refuse what is not signed")
 
@@ -187,7 +176,10 @@ def _files() -> Finding:
     from qstash_jobs.settings import settings
 
     if settings().jobs_bucket is None:
-        return Finding(True, "no bucket: exports and reports need JOBS_BUCKET and JOBS_LINK_KEY")
+        why = "exports and reports need JOBS_BUCKET and JOBS_LINK_KEY"
+        return Finding(
+            True, f"no bucket: {_mend(why, 'the deployment does not write down which, so none was looked at')}"
+        )
     settings().secret("JOBS_LINK_KEY")
     try:
         bucket().client.head_bucket(Bucket=bucket().name)

@@ -10,6 +10,7 @@ import typer
 
 from infra.cli import environment
 from infra.cli.screen import ago, console, plain, show, table
+from infra.cli.stages import on_stage
 
 if TYPE_CHECKING:
     from qstash_jobs.schedule_changes import Change
@@ -23,6 +24,7 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="A declared schedule, e.g.
 
 
 @app.command("list")
+@on_stage
 def list_schedules() -> None:
     """List the schedules that QStash has, ours and others.
 
@@ -47,6 +49,7 @@ def list_schedules() -> None:
 
 
 @app.command()
+@on_stage
 def diff() -> None:
     """Show what `apply` would change; exit 1 when there is something.
 
@@ -59,6 +62,7 @@ def diff() -> None:
 
 
 @app.command()
+@on_stage
 def apply() -> None:
     """Make QStash's schedules the declared ones: create, replace, and remove those of our prefix that are declared no
     more. A pause is kept. Doing it again changes nothing.
@@ -74,6 +78,7 @@ def apply() -> None:
 
 
 @app.command()
+@on_stage
 def pause(schedule_id: Id) -> None:
     """Let a schedule rest: its firings are skipped, and not made up for.
 
@@ -83,6 +88,7 @@ def pause(schedule_id: Id) -> None:
 
 
 @app.command()
+@on_stage
 def resume(schedule_id: Id) -> None:
     """Let a paused schedule run again.
 
@@ -92,6 +98,7 @@ def resume(schedule_id: Id) -> None:
 
 
 @app.command("run-now")
+@on_stage
 def run_now(schedule_id: Id) -> None:
     """Enqueue the job of a schedule now, besides its firings, and print its id.
 

@@ -11,6 +11,8 @@ import typer.main
 from infra.cli.app import app
 from infra.docs.markdown import code, sentence, table
 
+_EVERYWHERE = ("stage", "app", "region", "profile")
+
 _MARKUP = re.compile(r"\[/?[a-z ]*\]")
 _EXAMPLE = re.compile(r"\[dim\](.*?)\[/\]")
 
@@ -23,6 +25,10 @@ def reference() -> str:
         panels.setdefault(str(command.rich_help_panel), []).extend(
             _command(path, one) for path, one in leaves(name, command)
         )
+    everywhere = table(
+        ["option", "default", "what it is"], [_parameter(one) for one in group.params if one.name in _EVERYWHERE]
+    )
+    panels = {"Before every command": [everywhere], **panels}
     parts = [text for panel, commands in panels.items() for text in (f"## {panel}", *commands)]
     return "\n\n".join(parts)
 

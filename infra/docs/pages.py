@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from infra.docs import commands, errors, job_types, lifecycle, local_qstash, python, settings
+from infra.docs import commands, cost, deployment_context, errors, job_types, lifecycle, local_qstash, python, settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,8 +22,13 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "statuses": lifecycle.statuses,
     "verbs": lifecycle.verbs,
     "outcomes": lifecycle.outcomes,
+    "deployment context": deployment_context.reference,
     "errors": errors.reference,
     "commands": commands.reference,
+    "cost of a million": cost.of_a_million,
+    "cost by size": cost.by_size,
+    "cost variations": cost.variations,
+    "prices": cost.sources,
     "local QStash": local_qstash.reference,
     "enqueue options": python.enqueue_options,
     "run": python.run_members,

@@ -25,6 +25,7 @@ from qstash_jobs.settings import settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
+    from sqlalchemy.exc import DBAPIError
     from sqlalchemy.pool import QueuePool
 
 Runner = Callable[[str], list[Row]]
@@ -304,6 +305,19 @@ def copy_out(connection: Connection, query: str, form: str, write: Callable[[byt
     """
     copying = f"COPY ({query}) TO STDOUT ({form})"
     return DRIVERS[connection.dialect.driver].copy_out(connection.connection.dbapi_connection, copying, write)
+
+
+def spoken(error: DBAPIError) -> JobsError:
+    """What Postgres said within a SQLAlchemy connection: `DatabaseUnreachable` when the connection was lost or the server
+    shuts down or starts, else `StatementRefused`."""
+    original = error.orig
+    assert original is not None, "every error of a driver has one"
+    said = original.args[0] if original.args and isinstance(original.args[0], dict) else {}  # pg8000's
+    sqlstate = said.get("C") or getattr(original, "sqlstate", None)
+    message = said.get("M") or str(original).partition("\n")[0]
+    if sqlstate is None or sqlstate.startswith(("08", "57P")):
+        return DatabaseUnreachable(message)
+    return StatementRefused(message, sqlstate)
 
 
 @functools.cache

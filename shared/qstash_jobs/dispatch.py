@@ -32,7 +32,7 @@ from qstash_jobs.executions.outbox import NewExecution, Publication
 from qstash_jobs.executions.state import ENDED, MOVES, Status, Verb
 from qstash_jobs.job import Job
 from qstash_jobs.qstash import Message
-from qstash_jobs.settings import FAILURE_CALLBACK, settings
+from qstash_jobs.settings import FAILURE_CALLBACK, Settings, settings
 
 T = TypeVar("T")
 
@@ -217,17 +217,19 @@ def zoned(cron: str, timezone: str) -> str:
     return cron.strip() if timezone == "UTC" else f"CRON_TZ={timezone} {cron.strip()}"
 
 
-def scheduled_message(job: Job) -> Message:
-    """The message of each firing: it brings the payload, and each makes a job of its own. Raises `ConfigurationError`."""
+def scheduled_message(job: Job, known: Settings | None = None) -> Message:
+    """The message of each firing: it brings the payload, and each makes a job of its own. `known` are settings other
+    than this process's. Raises `ConfigurationError`."""
     options = job.options
+    known = known or settings()
     return Message(
-        url=settings().url(options.name),
+        url=known.url(options.name),
         body=Envelope(type=options.name, payload=job.wire()).encode().decode(),
-        retries=min(settings().limits.retries, options.retries + relay.SPARE_RETRIES),
+        retries=min(known.limits.retries, options.retries + relay.SPARE_RETRIES),
         timeout=options.timeout + relay.TIMEOUT_MARGIN,
         label=options.name,
         flow_control=relay.flow_control(options),
-        failure_callback=settings().url(FAILURE_CALLBACK),
+        failure_callback=known.url(FAILURE_CALLBACK),
         retry_delay=options.retry_delay,
     )
 

@@ -20,7 +20,7 @@ import httpx
 from qstash.dlq import DlqApi, DlqFilter, DlqMessage
 from qstash.http import HttpClient, HttpMethod
 from qstash.message import BatchRequest, MessageApi, prepare_batch_message_body
-from qstash.schedule import Schedule, ScheduleApi
+from qstash.schedule import Schedule, ScheduleApi, parse_schedule_response
 
 from qstash_jobs.errors import PublishFailed
 
@@ -83,12 +83,27 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """One event in the life of a message, as QStash logged it."""
+
+    state: str
+    """CREATED, ACTIVE, RETRY, ERROR, DELIVERED, FAILED, …"""
+    status: int | None
+    """What the function answered, in an ERROR."""
+    error: str | None
+    answer: str
+    """The beginning of the function's answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scheduled:
     """A schedule that QStash has."""
 
     id: str
     facts: Mapping[str, object]
     """What can differ from a declared one, by name."""
+    owner: tuple[str, ...]
+    """The labels behind the first, which say whose it is; see `schedule_changes.Wanted.owner`."""
     paused: bool
     next_at: datetime | None
     last_at: datetime | None
@@ -129,17 +144,24 @@ class QStash:
         try:
             self._http.request(path=f"/v2/messages/{quote(message_id, safe='')}", method="GET")
         except PublishFailed as error:
-            if error.status == 404:
+            if _is_missing(error):
                 return False
             raise
         return True
+
+    def deliveries(self, message_id: str) -> list[Delivery]:
+        """What QStash has logged of a message, the oldest first; it keeps that for days. Raises `PublishFailed`."""
+        # Not through the SDK, whose version prints the log.
+        answer = self._http.request(path="/v2/events", method="GET", params={"messageId": message_id, "count": "100"})
+        with _expected():
+            return [_delivery(one) for one in sorted(answer["events"], key=lambda one: int(one["time"]))]
 
     def cancel(self, message_id: str) -> None:
         """Stop a message; one that is not there any more is no error. Raises `PublishFailed`."""
         try:
             self._messages.cancel(quote(message_id, safe=""))
         except PublishFailed as error:
-            if error.status != 404:
+            if not _is_missing(error):
                 raise
 
     def dead_letters(self, since: datetime | None = None) -> Iterator[list[DeadLetter]]:
@@ -165,8 +187,21 @@ class QStash:
 
     def schedules(self) -> list[Scheduled]:
         """All schedules of the account. Raises `PublishFailed`."""
+        # Not through the SDK's list, which keeps the first label only.
+        answer = self._http.request(path="/v2/schedules", method="GET")
         with _expected():
-            return [_scheduled(one) for one in self._schedules.list()]
+            return [_scheduled(one) for one in answer]
+
+    def schedule(self, schedule_id: str) -> Scheduled | None:
+        """One schedule, or None when there is none of this id. Raises `PublishFailed`."""
+        try:
+            answer = self._http.request(path=f"/v2/schedules/{quote(schedule_id, safe='')}", method="GET")
+        except PublishFailed as error:
+            if _is_missing(error):
+                return None
+            raise
+        with _expected():
+            return _scheduled(answer)
 
     def pause_schedule(self, schedule_id: str, *, paused: bool) -> None:
         """Let a schedule rest, or run again. Raises `PublishFailed`."""
@@ -177,13 +212,22 @@ class QStash:
         try:
             self._schedules.delete(schedule_id)
         except PublishFailed as error:
-            if error.status != 404:
+            if not _is_missing(error):
                 raise
 
     def signing_keys(self) -> tuple[str, str]:
         """The current and the next signing key. Raises `PublishFailed`."""
         with _expected():
             answer = self._http.request(path="/v2/keys", method="GET")
+            return answer["current"], answer["next"]
+
+    def rotate_signing_keys(self) -> tuple[str, str]:
+        """Make the next key the current one, and a fresh one the next; the new pair. What an app accepts then is signed
+        with what was its next key: two rotations before it reads the keys anew lock it out. Raises `PublishFailed`; one
+        without a status leaves open whether QStash did it. Source: https://upstash.com/docs/qstash/howto/roll-signing-keys
+        """
+        with _expected():
+            answer = self._http.request(path="/v2/keys/rotate", method="POST")
             return answer["current"], answer["next"]
 
     def close(self) -> None:
@@ -249,8 +293,15 @@ def _expected() -> Iterator[None]:
     """What the SDK's parsers trip over did not come from QStash, whatever its status said."""
     try:
         yield
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise _failed(f"QStash answered something unexpected: {type(error).__name__}: {error}", 200) from error
+
+
+def _is_missing(error: PublishFailed) -> bool:
+    """Whether QStash does not know the thing. With the token of another region it does not know us: then it says
+    "user not found in this region", and nothing about the thing. Source: https://github.com/superset-sh/superset/pull/3584
+    """
+    return error.status == 404 and "user not found" not in str(error).lower()
 
 
 def _slot(answer: object) -> str | PublishFailed:
@@ -269,25 +320,45 @@ def _seconds(duration: timedelta) -> int:
     return -(-duration // timedelta(seconds=1))  # rounded up: never earlier than asked for
 
 
-def _scheduled(one: Schedule) -> Scheduled:
+def _scheduled(answer: dict[str, Any]) -> Scheduled:
+    one: Schedule = parse_schedule_response(answer)
     flow = one.flow_control
+    labels = tuple(answer.get("labels") or ([one.label] if one.label else []))
     return Scheduled(
         id=one.schedule_id,
         facts={
             "cron": one.cron,
             "destination": one.destination,
+            "method": one.method,
             "body": one.body,
             "retries": one.retries,
             "timeout": one.timeout,
-            "label": one.label,
+            "delay": one.delay or None,
+            "queue": one.queue,
+            "label": labels[0] if labels else None,
+            "callback": one.callback,
             "failure callback": one.failure_callback,
             "retry delay": one.retry_delay_expression,
             "flow control": flow and (flow.key, flow.parallelism, flow.rate, flow.period),
         },
+        owner=labels[1:],
         paused=one.paused,
         next_at=_moment(one.next_schedule_time),
         last_at=_moment(one.last_schedule_time),
         last_states={message_id: str(state.value) for message_id, state in (one.last_schedule_states or {}).items()},
+    )
+
+
+def _delivery(event: dict[str, Any]) -> Delivery:
+    try:
+        answer = base64.b64decode(event.get("responseBody") or "").decode(errors="replace")
+    except binascii.Error:
+        answer = ""
+    return Delivery(
+        state=str(event["state"]),
+        status=event.get("responseStatus") or None,
+        error=event.get("error") or None,
+        answer=answer[:_ERROR_LIMIT],
     )
 
 

@@ -49,6 +49,9 @@ COMMANDS = {
 }
 
 
+EVERYWHERE = {"--stage", "--app", "--region", "--profile"}
+
+
 def test_generated_parts_are_up_to_date() -> None:
     """`make docs` would change nothing."""
     done = subprocess.run(
@@ -219,9 +222,9 @@ def test_every_page_can_be_reached() -> None:
 def test_make_targets_and_commands_exist(path: Path) -> None:
     """Each `make …` and `jobs …` that a page names is one."""
     text = path.read_text()
-    targets = set(re.findall(r"^([a-z]+):.*##", page("Makefile"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):.*##", page("Makefile"), re.MULTILINE))
     commands = {one.partition(" ")[0] for one in COMMANDS}
-    written = re.findall(r"(?:^|`|\n)(make|jobs) ((?:[a-z]+ ?)+)", text)
+    written = re.findall(r"(?:^|`|\n)(make|jobs) ((?:[a-z][a-z-]* ?)+)", text)
     wrong = [
         f"{program} {word}"
         for program, words in written
@@ -240,7 +243,9 @@ def test_options_of_commands_exist(path: Path) -> None:
             words = line.partition("#")[0].split()
             if words[:1] != ["jobs"] or len(words) < 2:
                 continue
+            while words[1] in EVERYWHERE:  # which stand before the command, each with a value
+                del words[1:3]
             command = COMMANDS.get(words[1]) or COMMANDS[" ".join(words[1:3])]
-            options = {option for one in command.params for option in one.opts}
+            options = {option for one in command.params for option in (*one.opts, *one.secondary_opts)}
             wrong += [word for word in words if word.startswith("--") and word not in options]
     assert wrong == []

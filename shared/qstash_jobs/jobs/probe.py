@@ -33,7 +33,7 @@ class ProbeMode(StrEnum):
 class Probe(Job):
     """End in whichever way is asked for. Outside the desk every probe succeeds."""
 
-    options = JobOptions(name="probe", retries=2, timeout=timedelta(seconds=2), memory=128, concurrency=50)
+    options = JobOptions(name="probe", retries=2, timeout=timedelta(seconds=2), memory=512, concurrency=50)
 
     mode: ProbeMode = ProbeMode.SUCCEED
     """How to end."""

@@ -18,6 +18,7 @@ from infra.cli.app import main
 from qstash_jobs.database import database
 from qstash_jobs.settings import Settings
 from tests.conftest import ROOT, forget
+from tests.integration.cli.cloud import Cloud
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,22 @@ def nowhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     forget()
     yield monkeypatch
     forget()
+
+
+@pytest.fixture
+def cloud(s3_url: str, nowhere: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    """AWS with empty secrets of the stage `prod`, and a shell that may do everything there; no other settings."""
+    before = dict(os.environ)
+    made = Cloud(s3_url)
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_LAMBDA_FUNCTION_NAME", "JOBS_STAGE", "JOBS_APP"):
+        nowhere.delenv(name, raising=False)
+    for name, value in made.environment.items():
+        nowhere.setenv(name, value)
+    forget()
+    yield made
+    forget()
+    os.environ.clear()  # a command has set what the stage says
+    os.environ.update(before)
 
 
 def sql(statement: str) -> list[list[Any]]:

@@ -20,7 +20,7 @@ def test_all_commands_are_there(jobs: Jobs) -> None:
         assert f" {command} " in done.out
     assert set(COMMANDS) == {
         *("dev", "demo", "clean", "seed", "qstash", "advance", "enqueue", "list", "show", "watch", "cancel", "requeue"),
-        *("migrate", "relay", "doctor", "new", "invoke", "webhook"),
+        *("migrate", "relay", "doctor", "new", "invoke", "webhook", "rotate-keys", "cost"),
     }
 
 

@@ -31,7 +31,7 @@ def emptied_engine(postgres: EmbeddedPostgres) -> Iterator[Engine]:
     with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text(f"CREATE DATABASE {DATABASE} TEMPLATE template_jobs STRATEGY file_copy"))
     admin.dispose()  # until the end: some of these tests end every connection that there is
-    engine = engine_for(postgres.url(DATABASE))
+    engine = engine_for(postgres.url(DATABASE), pooled=False)  # none of its connections outlives a test that ends all
     yield engine
     engine.dispose()
     with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -166,11 +167,18 @@ def wire(clean_url: str) -> Iterator[Wire]:
 @pytest.fixture
 def pooler(clean_url: str) -> Iterator[str]:
     """The same database through PgBouncer in transaction mode, with two server connections for everybody."""
+    with pooled(clean_url) as url:
+        yield url
+
+
+@contextmanager
+def pooled(url: str) -> Iterator[str]:
+    """A database through PgBouncer in transaction mode, with two server connections for everybody."""
     if PGBOUNCER is None:
         if os.environ.get("CI"):
             pytest.fail("no PgBouncer on this machine, and CI is to have one: apt-get install pgbouncer")
         pytest.skip("NO PGBOUNCER: what happens behind a pooler is not tested; apt-get install pgbouncer")
-    address = urlsplit(clean_url)
+    address = urlsplit(url)
     name, server = address.path.lstrip("/"), parse_qs(address.query)["host"][0]
     folder = Path(tempfile.mkdtemp(prefix="qj-bouncer-"))
     process = _start_pgbouncer(folder, f"{name} = host={server} port=5432 dbname={name} user=postgres")

@@ -6,7 +6,8 @@ import base64
 import json
 
 import pytest
-from conftest import OK
+
+from tests.integration.qstash.conftest import OK
 
 FAILING = (500, {"X-Why": "because"}, b"broken")
 

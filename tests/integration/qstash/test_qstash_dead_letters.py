@@ -6,10 +6,10 @@ import time
 from dataclasses import replace
 
 import pytest
-from conftest import OK, until
 from qstash.errors import QStashError
 
 from infra.local.qstash import LIMITS
+from tests.integration.qstash.conftest import OK, until
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import OK, connect, until
 
 from infra.local.qstash import LIMITS, DatabaseUnusable, QStashServer
 from infra.local.qstash.archive import Archive
 from infra.local.qstash.settings import DEVELOPMENT_TOKEN
 from infra.local.qstash.store import Store
 from infra.local.web import listen
+from tests.integration.qstash.conftest import OK, connect, until
 
 ROOT = Path(__file__).parents[3]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 
 import pytest
-from conftest import OK, connect, until
 
 from infra.local.qstash import LIMITS, QStashServer
+from tests.integration.qstash.conftest import OK, connect, until
 
 
 def publish(desk, url, key, **limits):

@@ -6,10 +6,10 @@ import threading
 import time
 
 import pytest
-from conftest import OK, until
 from qstash.errors import QStashError
 
 from infra.local.qstash import LIMITS
+from tests.integration.qstash.conftest import OK, until
 
 
 class Gauge:

@@ -6,11 +6,11 @@ import dataclasses
 import time
 
 import pytest
-from conftest import connect, until
 from qstash import QStash
 from qstash.errors import DailyMessageLimitExceededError, QStashError, RateLimitExceededError
 
 from infra.local.qstash import LIMITS, QStashServer
+from tests.integration.qstash.conftest import connect, until
 
 THREE_A_DAY = dataclasses.replace(LIMITS["free"], messages_per_day=3)
 

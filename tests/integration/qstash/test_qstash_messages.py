@@ -6,12 +6,12 @@ import gc
 import threading
 
 import pytest
-from conftest import connect, until
 from qstash.errors import QStashError
 from qstash.log import LogState
 
 from infra.local.qstash import QStashServer
 from infra.local.qstash.message import Message
+from tests.integration.qstash.conftest import connect, until
 
 
 def test_a_message_shows_what_was_asked_for(desk, destination):

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from conftest import Desk, connect, until
 from qstash import AsyncQStash, QStash, Receiver
 from qstash.errors import QStashError, SignatureError
 from qstash.log import LogState
 
 from infra.local.qstash import QStashServer
+from tests.integration.qstash.conftest import Desk, connect, until
 
 CALLED: dict[str, set[str]] = {"synchronous": set(), "asynchronous": set()}
 

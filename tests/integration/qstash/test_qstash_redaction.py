@@ -7,7 +7,8 @@ import hashlib
 import json
 
 import pytest
-from conftest import until
+
+from tests.integration.qstash.conftest import until
 
 
 def hidden(text: str) -> str:

@@ -6,9 +6,10 @@ import itertools
 import time
 
 import pytest
-from conftest import until
 from qstash.errors import QStashError
 from qstash.schedule import ScheduleState
+
+from tests.integration.qstash.conftest import until
 
 
 def test_a_schedule_fires_at_each_of_its_times(serve, destination):

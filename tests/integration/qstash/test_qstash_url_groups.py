@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import connect
 from qstash.errors import QStashError
 
 from infra.local.qstash import LIMITS, QStashServer
+from tests.integration.qstash.conftest import connect
 
 
 @pytest.fixture

@@ -1,0 +1,180 @@
+"""What a secret's value must be like, and what can be found out about it before it is written."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+from qstash_jobs.errors import ConfigurationError, DatabaseUnreachable, PublishFailed
+from qstash_jobs.settings import SECRET_ARN, Settings
+
+KEYS = ("QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY")
+
+QSTASH_URLS = ("https://qstash.upstash.io", "https://qstash-us-east-1.upstash.io")
+"""Where QStash answers in its regions. Tokens, keys and messages of one are unknown in the others. Source:
+https://upstash.com/docs/qstash/howto/multi-region"""
+
+PATIENCE = timedelta(seconds=10)
+
+_BEGINNINGS = {
+    **dict.fromkeys(KEYS, "sig_"),
+    "RESEND_API_KEY": "re_",
+    "STRIPE_WEBHOOK_SECRET": "whsec_",
+    "RESEND_WEBHOOK_SECRET": "whsec_",
+}
+
+
+class NotRight(Exception):
+    """A value cannot be what it is to be; the message names the setting and never quotes the value."""
+
+
+def cleaned(setting: str, value: str) -> str:
+    """The value as it is kept, without what a copy from a page brings along. Raises `NotRight`."""
+    value = value.strip().strip("\u200b\ufeff")
+    if not value:
+        raise NotRight(f"{setting}: it is empty")
+    if SECRET_ARN.match(value):
+        raise NotRight(f"{setting}: this is the ARN of a secret; what is kept in it must be the value itself")
+    beginning = _BEGINNINGS.get(setting)
+    if beginning and not value.startswith(beginning):
+        raise NotRight(f"{setting}: it begins with {beginning}")
+    if setting == "QSTASH_TOKEN" and (value.startswith("sig_") or not re.fullmatch(r"[!-~]{16,}", value)):
+        raise NotRight(f"{setting}: it is one long word of letters, digits and signs, and no signing key")
+    try:
+        read = Settings.read({setting: value})
+        _check_closer(setting, value, read)
+    except ConfigurationError as error:
+        raise NotRight(str(error)) from None
+    return value
+
+
+def _check_closer(setting: str, value: str, read: Settings) -> None:
+    """What the settings take as it is, and would fail later. Raises `NotRight` and `ConfigurationError`."""
+    if setting == "DATABASE_URL":
+        from qstash_jobs.dsn import Dsn
+
+        if Dsn.parse(value).is_local:
+            raise NotRight(f"{setting}: it leads to this machine, which no function in Lambda can reach")
+    if setting == "RESEND_WEBHOOK_SECRET":
+        _check_base64(setting, value)
+    if setting == "CUSTOM_WEBHOOK_SECRETS":
+        for sender, secret in read.custom_webhook_secrets.items():
+            if not re.fullmatch(r"[A-Za-z0-9_-]+", sender):
+                raise NotRight(f"{setting}: a sender's name is letters, digits, - and _, as it stands in its address")
+            _check_base64(f"{setting}: {sender}", secret.get_secret_value())
+
+
+def _check_base64(name: str, secret: str) -> None:
+    if not secret.startswith("whsec_"):
+        raise NotRight(f"{name}: it begins with whsec_")
+    try:
+        key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)  # the libraries skip what is none
+    except ValueError:
+        key = b""
+    if len(key) < 16:
+        raise NotRight(f"{name}: behind whsec_ comes base64, and this is none, or too little; is a part missing?")
+
+
+def as_kept(setting: str, value: str) -> Any:
+    """In the secret's JSON: an object stays one."""
+    return json.loads(value) if setting == "CUSTOM_WEBHOOK_SECRETS" else value
+
+
+@dataclass(frozen=True)
+class Account:
+    """A QStash account, as its token showed it."""
+
+    url: str
+    keys: tuple[str, str]
+    foreign: tuple[str, ...]
+    """Prefixes of schedules that other stages or systems have there."""
+
+
+def qstash_account(token: str, url: str | None, *, prefix: str = "") -> Account:
+    """Whose token it is: QStash's keys there. `url` is where the stage looks for QStash; without one, any region will do.
+
+    Raises `NotRight` when no region takes it, another than the stage's does, or it may only read; and `PublishFailed`
+    when QStash does not answer.
+    """
+    from qstash_jobs.qstash import QStash
+
+    refusals: list[str] = []
+    for address in dict.fromkeys([url, *QSTASH_URLS] if url else QSTASH_URLS):
+        qstash = QStash(lambda: token, address, PATIENCE)
+        try:
+            keys = qstash.signing_keys()
+            if url and address != url:
+                raise NotRight(
+                    f"QSTASH_TOKEN: it is of another region: {address} takes it, and {url}, where this stage looks for "
+                    f"QStash, does not. Take the token of that region, or deploy with qstash_url={address}"
+                )
+            _check_may_write(qstash)
+            names = {one.id.partition(".")[0] for one in qstash.schedules() if "." in one.id}
+            return Account(address, keys, tuple(sorted(names - {prefix})))
+        except PublishFailed as error:
+            if error.status not in {401, 403}:
+                if url and address != url:  # another region, which only serves to say more
+                    continue
+                raise
+            refusals.append(address)
+        finally:
+            qstash.close()
+    raise NotRight(
+        f"QSTASH_TOKEN: QStash refuses it ({', '.join(refusals)}). Copy it anew: https://console.upstash.com/qstash"
+    )
+
+
+def _check_may_write(qstash: Any) -> None:
+    """By deleting a schedule that nobody has. Raises `NotRight`."""
+    try:
+        qstash.delete_schedule(f"jobs-check-{uuid4().hex}")
+    except PublishFailed as error:
+        if error.status in {401, 403}:
+            raise NotRight("QSTASH_TOKEN: it is the read-only one; publishing needs the other") from None
+        raise
+
+
+def database_says(dsn: str) -> str:
+    """Connect, and say what is there. Raises `NotRight`."""
+    import time
+
+    from qstash_jobs.database import Database
+
+    database = Database(dsn, PATIENCE)
+    try:
+        database.run("SELECT 1")
+        began = time.perf_counter()
+        version = int(database.run("SHOW server_version_num")[0][0])
+        milliseconds = (time.perf_counter() - began) * 1000
+    except DatabaseUnreachable as error:
+        raise NotRight(
+            f"DATABASE_URL: no answer at {database.dsn.host} ({error}). Where only functions can reach it, say --no-check"
+        ) from None
+    except ConfigurationError as error:
+        raise NotRight(str(error)) from None
+    finally:
+        database.close()
+    if version < 140_000:
+        raise NotRight(f"DATABASE_URL: it is Postgres {version // 10_000}, and 14 or newer is needed")
+    how = {"none": "without TLS", "unverified": "TLS not verified", "authority": "TLS verified but for the host's name"}
+    tls = how.get(database.dsn.tls, "TLS verified")
+    return f"Postgres {version // 10_000} at {database.dsn.host}, {tls}, {milliseconds:.0f} ms away"
+
+
+def check_keys(values: Mapping[str, Any], account: Account | None) -> None:
+    """That the two are a pair, and QStash's. Raises `NotRight`."""
+    current, following = (values.get(name) for name in KEYS)
+    if current and current == following:
+        raise NotRight("QSTASH_NEXT_SIGNING_KEY: it is the same as the current one; the console shows two")
+    if account and current and following and (current, following) != account.keys:
+        swapped = " They are the wrong way round." if (following, current) == account.keys else ""
+        raise NotRight(
+            f"QSTASH_CURRENT_SIGNING_KEY and QSTASH_NEXT_SIGNING_KEY: these are not the keys of {account.url}, so every "
+            f"delivery would be refused.{swapped} Leave them out, and they are taken from QStash"
+        )

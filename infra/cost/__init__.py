@@ -1,0 +1,1 @@
+"""What jobs cost: prices as data, and the sums."""

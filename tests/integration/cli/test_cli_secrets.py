@@ -1,0 +1,298 @@
+"""`jobs secrets`: filled from a terminal or a pipe, checked against the real thing, never shown."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.cli import secret_values
+from infra.local.qstash import QStashServer
+from infra.stage import SECRETS
+from tests.conftest import CURRENT_KEY, NEXT_KEY, ROOT
+from tests.integration.cli.cloud import STAGE, Cloud, versions
+from tests.integration.cli.conftest import Jobs, process_environment
+
+TOKEN = "a-token-of-a-region-of-qstash"
+DSN = "postgresql://someone:hush-hush@db.example.com/app?sslmode=require"
+WHSEC = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+@pytest.fixture
+def region(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[QStashServer]:
+    """The region of QStash where the stage's token is known."""
+    with QStashServer(token=TOKEN, read_only_token="a-token-that-may-only-look") as server:
+        monkeypatch.setattr(secret_values, "QSTASH_URLS", (server.url,))
+        cloud.deploy(QSTASH_URL=server.url)
+        yield server
+
+
+def put(jobs: Jobs, *arguments: str, given: object = "") -> str:
+    """What it said; nothing that was given is in it."""
+    text = given if isinstance(given, str) else json.dumps(given)
+    done = jobs("secrets", "put", "--stage", "prod", *arguments, "--from-stdin", given=text)
+    assert done.code == 0, done
+    assert "hush" not in done.out + done.err
+    return done.out
+
+
+def refused(jobs: Jobs, *arguments: str, given: object = "") -> str:
+    text = given if isinstance(given, str) else json.dumps(given)
+    done = jobs("secrets", "put", "--stage", "prod", *arguments, "--from-stdin", given=text)
+    assert done.code in {1, 2}, done
+    assert "hush" not in done.out + done.err
+    return done.sentence
+
+
+def test_all_from_a_pipe(jobs: Jobs, cloud: Cloud, region: QStashServer, database_url: str) -> None:
+    """Each value lies in its secret, the signing keys come from QStash itself, and the next step is named."""
+    said = put(
+        jobs,
+        "--no-check",
+        given={
+            "QSTASH_TOKEN": TOKEN,
+            "DATABASE_URL": DSN,
+            "QSTASH_CURRENT_SIGNING_KEY": CURRENT_KEY,
+            "QSTASH_NEXT_SIGNING_KEY": NEXT_KEY,
+            "STRIPE_WEBHOOK_SECRET": WHSEC,
+            "CUSTOM_WEBHOOK_SECRETS": {"crm": WHSEC},
+        },
+    )
+    assert cloud.held("qstash-token") == {"QSTASH_TOKEN": TOKEN}
+    assert cloud.held("database") == {"DATABASE_URL": DSN}
+    assert cloud.held("custom-webhooks") == {"CUSTOM_WEBHOOK_SECRETS": {"crm": WHSEC}}
+    assert cloud.held("resend") is None
+    assert "make deploy STAGE=prod" in said
+
+
+def test_the_signing_keys_are_taken_from_qstash(jobs: Jobs, cloud: Cloud, region: QStashServer) -> None:
+    """With the token alone, nobody types them; and again later, by their name alone, when the token is there."""
+    said = put(jobs, given={"QSTASH_TOKEN": TOKEN})
+    assert "QStash's own" in said
+    assert cloud.held("signing-keys") == {
+        "QSTASH_CURRENT_SIGNING_KEY": region.current_signing_key,
+        "QSTASH_NEXT_SIGNING_KEY": region.next_signing_key,
+    }
+    assert "Still empty, and needed: database" in said
+    cloud.fill("signing-keys", {"QSTASH_CURRENT_SIGNING_KEY": "sig_" + "x" * 28})
+    put(jobs, "signing-keys", given={})
+    assert (cloud.held("signing-keys") or {})["QSTASH_CURRENT_SIGNING_KEY"] == region.current_signing_key
+
+
+def test_a_value_is_merged_and_the_same_is_not_written_twice(jobs: Jobs, cloud: Cloud, region: QStashServer) -> None:
+    """What else is in the secret stays; senders that are not mentioned too."""
+    cloud.fill("resend", {"RESEND_API_KEY": "re_old", "note": "of ours"})
+    put(jobs, "resend", given="re_new_one\n")
+    assert cloud.held("resend") == {"RESEND_API_KEY": "re_new_one", "note": "of ours"}
+    before = versions(cloud, "resend")
+    assert "Nothing was changed." in put(jobs, "RESEND_API_KEY", given="re_new_one")
+    assert versions(cloud, "resend") == before
+    put(jobs, "custom-webhooks", given={"crm": WHSEC, "shop": WHSEC})
+    put(jobs, "custom-webhooks", given={"CUSTOM_WEBHOOK_SECRETS": {"crm": None, "blog": WHSEC}})
+    assert cloud.held("custom-webhooks") == {"CUSTOM_WEBHOOK_SECRETS": {"shop": WHSEC, "blog": WHSEC}}
+
+
+def test_a_bare_value_of_the_console_gives_way_to_an_object(jobs: Jobs, cloud: Cloud, region: QStashServer) -> None:
+    """A secret whose value somebody typed as it is counts as filled, and becomes JSON when it is written anew."""
+    cloud.fill("resend", "re_typed_in_the_console")
+    assert "yes" in row(jobs("secrets", "status", "--stage", "prod").out, "resend")
+    put(jobs, "resend", given="re_new_one")
+    assert cloud.held("resend") == {"RESEND_API_KEY": "re_new_one"}
+
+
+WRONG = [
+    ("QSTASH_TOKEN", "hush", "one long word"),
+    ("QSTASH_TOKEN", CURRENT_KEY, "no signing key"),
+    ("QSTASH_TOKEN", "arn:aws:secretsmanager:eu-central-1:123456789012:secret:x", "the value itself"),
+    ("DATABASE_URL", "mysql://u:hush@h/x", "postgresql://"),
+    ("DATABASE_URL", "postgresql://u:hush@localhost/x", "this machine"),
+    ("DATABASE_URL", "postgresql://u:hush/hush@db.example.com/x", "percent-encoded"),
+    ("DATABASE_URL", "postgresql://u:hush@db.example.com/x?sslmode=maybe", "none of"),
+    ("RESEND_API_KEY", "hush-hush", "begins with re_"),
+    ("STRIPE_WEBHOOK_SECRET", "hush-hush", "begins with whsec_"),
+    ("RESEND_WEBHOOK_SECRET", "whsec_hush-hush-hush!", "base64"),
+    ("CUSTOM_WEBHOOK_SECRETS", {"crm": "hush"}, "begins with whsec_"),
+    ("CUSTOM_WEBHOOK_SECRETS", {"c r m": WHSEC}, "sender's name"),
+    ("CUSTOM_WEBHOOK_SECRETS", "hush", "not JSON"),
+    ("JOBS_LINK_KEY", "hush-hush", "32 characters"),
+    ("QSTASH_CURRENT_SIGNING_KEY", "sig_hush", "28 letters"),
+    ("QSTASH_NEXT_SIGNING_KEY", "hush-hush-hush-hush", "begins with sig_"),
+]
+
+
+@pytest.mark.parametrize(("setting", "value", "words"), WRONG)
+def test_a_value_that_cannot_be_right_is_refused(
+    jobs: Jobs, cloud: Cloud, setting: str, value: object, words: str
+) -> None:
+    """With its setting's name and what is wrong, and never with the value; the good one beside it is not written either."""
+    said = refused(jobs, "--no-check", given={setting: value, "RESEND_API_KEY": "re_right"} | {setting: value})
+    assert setting in said
+    assert words in said
+    assert "nothing was written" in said
+    assert [name for name in SECRETS if cloud.held(name)] == []
+
+
+def test_a_token_of_another_region_names_that_region(
+    jobs: Jobs, cloud: Cloud, region: QStashServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stage looks for QStash in one region, and the token is of the other."""
+    with QStashServer(token="a-token-of-the-other-region") as other:
+        monkeypatch.setattr(secret_values, "QSTASH_URLS", (region.url, other.url))
+        said = refused(jobs, given={"QSTASH_TOKEN": "a-token-of-the-other-region"})
+        assert f"{other.url} takes it, and {region.url}" in said
+        assert f"qstash_url={other.url}" in said
+        nobody_s = refused(jobs, given={"QSTASH_TOKEN": "a-token-that-nobody-knows"})
+        assert "QStash refuses it" in nobody_s
+    assert "read-only" in refused(jobs, given={"QSTASH_TOKEN": "a-token-that-may-only-look"})
+    assert cloud.held("qstash-token") is None
+
+
+def test_before_the_first_deployment_the_region_is_found(
+    jobs: Jobs, cloud: Cloud, region: QStashServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing says yet where QStash is, so the token does, and what is to be deployed with is said."""
+    cloud.client("ssm").delete_parameter(Name=STAGE.settings_parameter)
+    with QStashServer(token="a-token-of-the-other-region") as other:
+        monkeypatch.setattr(secret_values, "QSTASH_URLS", (region.url, other.url))
+        said = put(jobs, given={"QSTASH_TOKEN": "a-token-of-the-other-region"})
+    assert f"deploy with qstash_url={other.url}" in said
+    assert cloud.held("qstash-token") == {"QSTASH_TOKEN": "a-token-of-the-other-region"}
+
+
+def test_keys_that_are_not_qstash_s_are_refused(jobs: Jobs, cloud: Cloud, region: QStashServer) -> None:
+    """Every delivery would be refused; swapped, they are known as such."""
+    cloud.fill("qstash-token", {"QSTASH_TOKEN": TOKEN})
+    names = secret_values.KEYS
+    wrong = refused(jobs, given=dict(zip(names, ("sig_" + "a" * 28, "sig_" + "b" * 28), strict=True)))
+    assert f"not the keys of {region.url}" in wrong
+    swapped = (region.next_signing_key, region.current_signing_key)
+    assert "the wrong way round" in refused(jobs, given=dict(zip(names, swapped, strict=True)))
+    twice = (region.current_signing_key, region.current_signing_key)
+    assert "the same as the current one" in refused(jobs, given=dict(zip(names, twice, strict=True)))
+    assert cloud.held("signing-keys") is None
+
+
+def test_a_database_is_connected_to(
+    jobs: Jobs, cloud: Cloud, region: QStashServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that does not answer is not written, unless that is asked for."""
+    dead = "postgresql://someone:hush-hush@127.0.0.2:9/app"
+    monkeypatch.setattr(secret_values, "PATIENCE", secret_values.PATIENCE / 5)
+    said = refused(jobs, "database", given=dead)
+    assert "no answer at 127.0.0.2" in said
+    assert "--no-check" in said
+    put(jobs, "database", "--no-check", given=dead)
+    assert cloud.held("database") == {"DATABASE_URL": dead}
+
+
+def test_what_a_database_says(database_url: str) -> None:
+    """Its version and how the connection is protected."""
+    assert secret_values.database_says(database_url).startswith("Postgres 1")
+    assert "without TLS" in secret_values.database_says(database_url)
+
+
+def row(text: str, name: str) -> str:
+    return next(line for line in text.splitlines() if line.startswith(f"{name} "))
+
+
+def test_status(jobs: Jobs, cloud: Cloud) -> None:
+    """What is filled, when, and what for; half-filled says which half; no values; exit 1 while jobs could not run."""
+    cloud.fill("signing-keys", {"QSTASH_CURRENT_SIGNING_KEY": CURRENT_KEY})
+    cloud.fill("database", {"username": "u", "password": "hush", "host": "h"})
+    done = jobs("secrets", "status", "--stage", "prod")
+    assert done.code == 1
+    assert "hush" not in done.out
+    assert CURRENT_KEY not in done.out
+    assert "not QSTASH_NEXT_SIGNING_KEY" in row(done.out, "signing-keys")
+    assert "yes" in row(done.out, "database")
+    assert "send-email" in row(done.out, "resend")
+    assert "jobs secrets put --stage prod qstash-token signing-keys" in done.out
+    cloud.fill("signing-keys", {"QSTASH_CURRENT_SIGNING_KEY": CURRENT_KEY, "QSTASH_NEXT_SIGNING_KEY": NEXT_KEY})
+    cloud.fill("qstash-token", {"QSTASH_TOKEN": TOKEN})
+    well = jobs("secrets", "status", "--stage", "prod", "--json")
+    assert well.code == 0
+    assert json.loads(well.out)["resend"]["missing"] == ["RESEND_API_KEY"]
+
+
+def test_where_there_is_no_stage(jobs: Jobs, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No stage named, a stage without secrets, a region without it, a value on the command line, no terminal."""
+    assert "--stage" in jobs("secrets", "status").sentence
+    said = jobs("secrets", "status", "--stage", "staging").sentence
+    assert "there is no secret jobs/staging/qstash-token in eu-central-1" in said
+    assert "make deploy-secrets STAGE=staging" in said
+    on_the_line = jobs("secrets", "put", "--stage", "prod", "QSTASH_TOKEN=x")
+    assert (on_the_line.code, "never on the command line" in on_the_line.sentence) == (2, True)
+    assert "--from-stdin" in jobs("secrets", "put", "--stage", "prod").sentence
+    unknown = refused(jobs, given={"PASSWORD": "hush"})
+    assert "PASSWORD: not to be filled here" in unknown
+    assert "must be a JSON object" in refused(jobs, given="hush-hush")
+    assert "in eu-west-1" in jobs("secrets", "status", "--stage", "prod", "--region", "eu-west-1").sentence
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "no AWS credentials here"),
+        ({"AWS_REGION": "", "AWS_DEFAULT_REGION": ""}, "which AWS region"),
+        ({"AWS_PROFILE": "nobody", "AWS_ACCESS_KEY_ID": ""}, "nobody"),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "Is the network there"),
+    ],
+)
+def test_without_access(
+    jobs: Jobs, cloud: Cloud, monkeypatch: pytest.MonkeyPatch, change: dict[str, str], words: str
+) -> None:
+    """No credentials, no region, no such profile, no network: a sentence each."""
+    for name, value in change.items():
+        monkeypatch.setenv(name, value)
+        if not value:
+            monkeypatch.delenv(name)
+    done = jobs("secrets", "status", "--stage", "prod")
+    assert (done.code, words in done.sentence) == (1, True), done
+
+
+def test_at_a_terminal_nothing_is_echoed(cloud: Cloud, region: QStashServer, tmp_path: Path) -> None:
+    """A real terminal: the value is asked for by its name, is not echoed, a wrong one is asked for again, and is written."""
+    words = [
+        ("RESEND_API_KEY", "hush-not-a-key"),
+        ("RESEND_API_KEY", "re_hush_hush"),
+    ]
+    said, code = at_terminal(["secrets", "put", "--stage", "prod", "resend"], words, cloud, tmp_path)
+    assert code == 0, said
+    assert "hush" not in said
+    assert "begins with re_" in said
+    assert cloud.held("resend") == {"RESEND_API_KEY": "re_hush_hush"}
+
+
+def at_terminal(command: list[str], words: list[tuple[str, str]], cloud: Cloud, cwd: Path) -> tuple[str, int]:
+    """What a terminal showed while a person answered each question with a word, and the exit status."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(cwd)
+        os.execve(
+            sys.executable,
+            [sys.executable, "-m", "infra.cli", *command],
+            {**process_environment(ROOT), **cloud.environment, "TERM": "dumb", "COLUMNS": "300"},
+        )
+    shown, answered, until = "", 0, time.monotonic() + 60
+    while time.monotonic() < until:
+        if not select.select([terminal], [], [], 1)[0]:
+            continue
+        try:
+            piece = os.read(terminal, 4096).decode(errors="replace")
+        except OSError:  # its end, on Linux
+            break
+        if not piece:
+            break
+        shown += piece
+        if answered < len(words) and shown.count(f"{words[answered][0]} (") > answered:
+            os.write(terminal, f"{words[answered][1]}\n".encode())
+            answered += 1
+    os.close(terminal)
+    return shown, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -1,0 +1,1 @@
+"""The functions that run inside a deployment, asked as CloudFormation asks them."""
