@@ -19,7 +19,7 @@ from uuid import UUID
 
 from qstash_jobs.database import Runner, database
 from qstash_jobs.envelope import Envelope, Metadata
-from qstash_jobs.errors import JobsError, PublishFailed, UnknownJobType
+from qstash_jobs.errors import DatabaseUnreachable, JobsError, PublishFailed, UnknownJobType
 from qstash_jobs.executions import outbox
 from qstash_jobs.executions.outbox import Publication
 from qstash_jobs.job import JobOptions, registry
@@ -274,7 +274,10 @@ class Publisher:
         pause_seconds = 0.002
         while commits:
             job_ids = [job_id for commit in commits for job_id in commit.job_ids]
-            visible = outbox.unpublished(run, job_ids, longest_delay())
+            try:
+                visible = outbox.unpublished(run, job_ids, longest_delay())
+            except DatabaseUnreachable:  # the connection may have died while Lambda held this environment still
+                visible = outbox.unpublished(run, job_ids, longest_delay())
             publish_now(run, visible)
             seen = {publication.job_id for publication in visible}
             now = time.monotonic()

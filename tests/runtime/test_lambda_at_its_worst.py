@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from qstash_jobs.jobs.export_data import ExportData
 from qstash_jobs.jobs.probe import Probe
 from qstash_jobs.testing import signed_event
 from tests.runtime.conftest import World
@@ -145,6 +146,21 @@ def test_a_frozen_environment_wakes_up_with_a_dead_connection_and_works(
         CUTS[cut](world, proxy)
     assert deliver(world) == (200, "completed"), world.log
     assert pid == behind_proxy.runtime_pid
+
+
+def test_what_a_job_enqueues_leaves_a_frozen_environment_whose_connections_died(world: World) -> None:
+    """The publisher has connections of its own. Its messages leave before the answer, and wait for no relay."""
+    address = "thawed@runtime.example"
+    job = ExportData(export_type="users", format="csv", notify_email=address)
+    assert world.wait(world.enqueue(job), "completed", "failed")["status"] == "completed"
+    world.stage.mailbox.wait_for_mail(address)
+    environment = world.stage.environment("export-data")
+    with environment.frozen():
+        terminate(world)
+    world.stage.mailbox.clear()
+    assert world.wait(world.enqueue(job), "completed", "failed")["status"] == "completed"
+    world.stage.mailbox.wait_for_mail(address)
+    assert "Publisher failed" not in environment.log
 
 
 def test_a_database_that_is_away_is_waited_for(world: World, proxy: Proxy, behind_proxy: RuntimeEnvironment) -> None:

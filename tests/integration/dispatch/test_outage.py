@@ -170,6 +170,19 @@ def test_a_connection_that_died_idle_costs_nothing(qstash: QStashStandIn, record
     assert record.row(job_id)["message_id"] == "msg_2"
 
 
+def test_a_connection_that_died_idle_costs_the_publisher_nothing(
+    psycopg_app: Engine, qstash: QStashStandIn, record: Record, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In Lambda the environment was frozen meanwhile: what a transaction enqueued is published all the same."""
+    for number in (1, 2):
+        with psycopg_app.begin() as connection:
+            enqueue(Probe(), connection=connection)
+        published()
+        assert len(qstash.messages) == number
+        kill_backends(record)
+    assert "Publisher failed" not in caplog.text
+
+
 def test_the_relay_leaves_alone_what_somebody_is_sending(qstash: QStashStandIn, record: Record) -> None:
     """A row touched within the last two seconds is being published just now; one refused waits longer, and is last."""
     fresh, refused, old = (enqueue(Probe(), publish="relay") for _ in range(3))
