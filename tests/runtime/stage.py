@@ -34,6 +34,9 @@ WEB_FUNCTIONS: Mapping[str, tuple[str, ...]] = {
         *("STRIPE_WEBHOOK_SECRET", "RESEND_WEBHOOK_SECRET", "CUSTOM_WEBHOOK_SECRETS"),
     ),
     "download": ("JOBS_LINK_KEY",),
+    "deployment-schedule": ("QSTASH_TOKEN",),
+    "deployment-migrate": ("DATABASE_URL",),
+    "deployment-canary": ("QSTASH_TOKEN", "DATABASE_URL"),
 }
 """The secrets of the functions that are no job types."""
 
@@ -102,7 +105,13 @@ class DeployedStage:
         return self.environments[function]
 
     def start(
-        self, function: str, *, task: Path | None = None, handler: str | None = None, **variables: str
+        self,
+        function: str,
+        *,
+        task: Path | None = None,
+        handler: str | None = None,
+        timeout: timedelta | None = None,
+        **variables: str,
     ) -> RuntimeEnvironment:
         """A further environment of a function; `variables` replace those that it would have."""
         folder = function.replace("-", "_")
@@ -118,8 +127,18 @@ class DeployedStage:
             handler or f"functions.{folder}.handler.handler",
             name=f"{STAGE.prefix}-{function}",
             variables={**self.variables(function), **variables},
-            timeout=options.timeout if options else timedelta(seconds=30),
+            timeout=timeout or (options.timeout if options else timedelta(seconds=30)),
             memory=options.memory if options else 512,
+        )
+
+    def start_of_deployment(self, name: str, **variables: str) -> RuntimeEnvironment:
+        """One of the functions that CloudFormation asks: `schedule`, `migrate` or `canary`."""
+        return self.start(
+            f"deployment-{name}",
+            task=self.unpacked.tasks["deployment"],
+            handler=f"infra.deployment.{name}.handler",
+            timeout=timedelta(seconds=60),
+            **variables,
         )
 
     def variables(self, function: str) -> dict[str, str]:
