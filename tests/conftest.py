@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import os
 import shutil
@@ -17,6 +18,7 @@ from sqlalchemy.pool import NullPool
 
 from infra.build.artifacts import Artifacts
 from infra.build.builder import build
+from infra.build.platform import this_machine
 from infra.local.postgres import EmbeddedPostgres
 from infra.local.qstash import QStashServer
 from infra.local.s3 import make_bucket
@@ -186,8 +188,9 @@ def qstash(environment: pytest.MonkeyPatch) -> Iterator[QStashServer]:
 @pytest.fixture(scope="session")
 def artifacts() -> Artifacts:
     """What `make build` makes of this checkout, for this machine's kind of processor; kept for the next run."""
-    folder = ROOT / "build" / "tests" / "x86_64"
-    build(ROOT, architecture="x86_64", into=folder)
+    architecture = this_machine()
+    folder = ROOT / "build" / "tests" / architecture
+    build(ROOT, architecture=architecture, into=folder)
     return Artifacts.of(ROOT, folder)
 
 
@@ -223,6 +226,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line("NO CHROMIUM FOUND: browser tests were skipped", yellow=True, bold=True)
     if PGBOUNCER is None:
         terminalreporter.write_line("NO PGBOUNCER FOUND: nothing was tested behind a pooler", yellow=True, bold=True)
+    ran = [one.nodeid for one in terminalreporter.getreports("passed")]
+    if RUNTIME_TIMES.exists() and any(name.startswith("tests/runtime/") for name in ran):
+        terminalreporter.section("Lambda's runtime, emulated: ms, cold and warm (medians)")
+        for name, times in json.loads(RUNTIME_TIMES.read_text()).items():
+            terminalreporter.write_line(f"{name:20} {times['cold']:8.0f} {times['warm'] or 0:8.1f}")
 
 
 ROOT = Path(__file__).parent.parent
+RUNTIME_TIMES = ROOT / "build" / "runtime.json"
+"""What cold starts and warm deliveries took in the runtime tests, of the last run of each function."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 from typing import Literal, get_args
 
@@ -20,6 +21,11 @@ _MACHINES: dict[Architecture, str] = {"arm64": "aarch64", "x86_64": "x86_64"}
 _GLIBC = ("manylinux2014", "manylinux_2_17", "manylinux_2_28", "manylinux_2_34")
 """The wheels that Lambda's Amazon Linux 2023 runs: it has glibc 2.34.
 Source: https://docs.aws.amazon.com/linux/al2023/ug/compare-with-al2.html"""
+
+
+def this_machine() -> Architecture:
+    """The one that this machine's processor is like."""
+    return "arm64" if platform.machine().lower() in {"aarch64", "arm64"} else "x86_64"
 
 
 def python_version() -> str:

@@ -4,7 +4,6 @@ handler with the same libraries in the same runtime."""
 from __future__ import annotations
 
 import json
-import platform
 import statistics
 import subprocess
 import tempfile
@@ -16,6 +15,7 @@ from uuid import UUID
 from infra.build.artifacts import Artifacts
 from infra.build.builder import build
 from infra.build.bytecode import compile_below
+from infra.build.platform import this_machine
 from infra.local.desk import Desk
 from infra.local.service import ROOT
 from qstash_jobs.dispatch import enqueue_many
@@ -44,8 +44,9 @@ handler = serve(Probe, lambda _payload, _run: None)
 
 def runtime(desk: Desk) -> Iterator[Result]:
     """Figures, and ratios."""
-    folder = ROOT / "build" / "tests" / platform.machine()
-    build(ROOT, architecture="arm64" if platform.machine() == "aarch64" else "x86_64", into=folder)
+    architecture = this_machine()
+    folder = ROOT / "build" / "tests" / architecture
+    build(ROOT, architecture=architecture, into=folder)
     artifacts = Artifacts.of(ROOT, folder)
     with tempfile.TemporaryDirectory() as scratch:
         unpacked = Unpacked(artifacts, Path(scratch))

@@ -17,12 +17,13 @@ import pytest
 from sqlalchemy import Engine, text
 
 from infra.build.artifacts import Artifacts
+from infra.build.lock import locked
 from infra.local.postgres import EmbeddedPostgres
 from qstash_jobs.dispatch import enqueue
 from qstash_jobs.job import Job
 from qstash_jobs.settings import Settings
 from qstash_jobs.testing import create_test_job, sign, signed_event
-from tests.conftest import ROOT, _admin, forget
+from tests.conftest import RUNTIME_TIMES, _admin, forget
 from tests.runtime.emulator import emulator
 from tests.runtime.environment import Place
 from tests.runtime.stage import STAGE, DeployedStage
@@ -72,20 +73,13 @@ def _record(stage: DeployedStage) -> None:
             "invocations": len(environment.invocations),
         }
         for name, environment in sorted(stage.environments.items())
-        if (cold := [one.milliseconds for one in environment.invocations if one.cold])
+        if name.replace("-", "_") in stage.unpacked.tasks
+        and (cold := [one.milliseconds for one in environment.invocations if one.cold])
         for warm in [[one.milliseconds for one in environment.invocations if not one.cold]]
     }
-    (ROOT / "build" / "runtime.json").write_text(json.dumps(times, indent=2) + "\n")
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What starting and serving took in this run."""
-    report = ROOT / "build" / "runtime.json"
-    if not report.exists():
-        return
-    terminalreporter.section("Lambda's runtime, emulated: median ms, cold and warm")
-    for name, times in json.loads(report.read_text()).items():
-        terminalreporter.write_line(f"{name:20} {times['cold']:8.0f} {times['warm'] or 0:8.1f}")
+    with locked(RUNTIME_TIMES.with_suffix(".lock")):  # tests may run in several processes, each with a stage of its own
+        known = json.loads(RUNTIME_TIMES.read_text()) if RUNTIME_TIMES.exists() else {}
+        RUNTIME_TIMES.write_text(json.dumps(dict(sorted((known | times).items())), indent=2) + "\n")
 
 
 @dataclass(frozen=True)
