@@ -59,7 +59,7 @@ def add_stacks(
             f"it with `make build ARGS='--architecture {context.architecture}'`, or say -c architecture={built.architecture}."
         )
     functions = functions_of(
-        [job_type.options for job_type in registry] if job_types is None else job_types,
+        [job_type.options for job_type in registry.contracts()] if job_types is None else job_types,
         folders_of(root),
         (schedule.job.options.name for schedule in schedules),
     )

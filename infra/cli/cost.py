@@ -108,8 +108,7 @@ def workload(**said: Any) -> Workload:
     """
     from qstash_jobs.job import registry
 
-    types = sum(one.__module__.startswith("qstash_jobs.jobs.") for one in registry)
-    own = {"firings": firings(), "types": types, "alarms": ALARM_METRICS, "secrets": len(SECRETS)}
+    own = {"firings": firings(), "types": len(registry.contracts()), "alarms": ALARM_METRICS, "secrets": len(SECRETS)}
     return Workload(**own | {name: value for name, value in said.items() if value is not None})
 
 

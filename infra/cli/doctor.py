@@ -145,7 +145,7 @@ def _functions() -> Finding:
     from qstash_jobs.settings import FAILURE_CALLBACK, settings
 
     names = sorted({spec.name for spec in discover(ROOT / "functions")} | {FAILURE_CALLBACK})
-    signed = {job_type.options.name for job_type in registry} | {FAILURE_CALLBACK}
+    signed = {job_type.options.name for job_type in registry.contracts()} | {FAILURE_CALLBACK}
     silent = [name for name in names if not _answers(settings().url(name), signed=name in signed)]
     if silent:
         return Finding(

@@ -209,7 +209,7 @@ def needed_by(name: str) -> str:
     """In a few words, with the job types that ask for it themselves."""
     from qstash_jobs.job import registry
 
-    types = sorted(one.options.name for one in registry if set(one.options.secrets) & set(SECRETS[name]))
+    types = sorted(one.options.name for one in registry.contracts() if set(one.options.secrets) & set(SECRETS[name]))
     return f"{PURPOSE[name]}: {', '.join(types)}" if types else PURPOSE[name]
 
 

@@ -15,7 +15,7 @@ Schema = dict[str, Any]
 
 def reference() -> str:
     """All options once, then each job type."""
-    return "\n\n".join([_options(), *(_job_type(one) for one in registry if one.__module__.startswith("qstash_jobs."))])
+    return "\n\n".join([_options(), *(_job_type(one) for one in registry.contracts())])
 
 
 def _options() -> str:

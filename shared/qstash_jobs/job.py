@@ -15,6 +15,7 @@ from pydantic.alias_generators import to_camel
 
 from qstash_jobs.errors import UnknownJobType
 
+_CONTRACTS = "qstash_jobs.jobs"
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
@@ -168,10 +169,13 @@ class Registry:
         self._load()
         return iter(sorted(set(self._types.values()), key=lambda job_type: job_type.options.name))
 
+    def contracts(self) -> list[type[Job]]:
+        """The job types of `qstash_jobs.jobs` by name, which are deployed; one made elsewhere, as by a test, is not."""
+        return [job_type for job_type in self if job_type.__module__.startswith(f"{_CONTRACTS}.")]
+
     def _load(self) -> None:
-        contracts = importlib.import_module("qstash_jobs.jobs")
-        for module in pkgutil.iter_modules(contracts.__path__):
-            importlib.import_module(f"{contracts.__name__}.{module.name}")
+        for module in pkgutil.iter_modules(importlib.import_module(_CONTRACTS).__path__):
+            importlib.import_module(f"{_CONTRACTS}.{module.name}")
 
 
 def _path(job_type: type[Job]) -> str:

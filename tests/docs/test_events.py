@@ -20,7 +20,7 @@ from qstash_jobs.testing import Context, sign
 from tests.conftest import ROOT
 
 EVENTS = ROOT / "events"
-JOB_TYPES = [one.options.name for one in registry if one.__module__.startswith("qstash_jobs.")]
+JOB_TYPES = [one.options.name for one in registry.contracts()]
 
 
 def sample(name: str) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from tests.docs.test_completeness import heading
 from tests.infra.conftest import Packages, Template, synthesised
 from tests.infra.reading import Properties, lambda_named, of_type, text
 
-FUNCTIONS = {one.name: one for one in functions_of((one.options for one in registry), folders_of(ROOT))}
-JOBS = {one.options.name for one in registry}
+FUNCTIONS = {one.name: one for one in functions_of((one.options for one in registry.contracts()), folders_of(ROOT))}
+JOBS = {one.options.name for one in registry.contracts()}
 SCHEDULED = {one.job.options.name for one in SCHEDULES}
 STAGE = {
     "reconcile-jobs-silent", "dead-letters", "queue-depth", "oldest-pending", "signatures-rejected", "database-unreachable",

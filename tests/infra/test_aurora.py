@@ -17,7 +17,9 @@ from tests.infra.conftest import Packages, Stacks, Template, synthesised
 from tests.infra.reading import allowed, environment, lambda_named, listed, of_type, statements, text
 
 WITH_DATABASE = {
-    one.name for one in functions_of((one.options for one in registry), folders_of(ROOT)) if one.needs_database
+    one.name
+    for one in functions_of((one.options for one in registry.contracts()), folders_of(ROOT))
+    if one.needs_database
 } | {"deployment-migrate", "deployment-canary"}
 WITHOUT = {"download", "deployment-schedule"}
 

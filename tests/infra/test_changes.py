@@ -63,7 +63,10 @@ def with_another(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "functions" / name).mkdir(parents=True)
         (folder / "functions" / name / "handler.py").touch()
     app = new_app(folder / "assembly")
-    options = [*(one.options for one in registry), JobOptions(name="send-sms", timeout=timedelta(seconds=20))]
+    options = [
+        *(one.options for one in registry.contracts()),
+        JobOptions(name="send-sms", timeout=timedelta(seconds=20)),
+    ]
     (folder / "packages").mkdir()
     add_stacks(
         app, Context.read({"stage": "prod"}), packages(folder / "packages", folder), root=folder, job_types=options

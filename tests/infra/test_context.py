@@ -21,7 +21,7 @@ from qstash_jobs.schedules import SCHEDULES, Schedule
 from qstash_jobs.settings import Settings
 from tests.conftest import ROOT
 
-OURS = functions_of((job_type.options for job_type in registry), folders_of(ROOT))
+OURS = functions_of((job_type.options for job_type in registry.contracts()), folders_of(ROOT))
 
 
 def read(**given: object) -> Context:

@@ -23,7 +23,7 @@ from tests.conftest import ROOT
 from tests.infra.conftest import Packages, Stacks, Template, synthesised
 from tests.infra.reading import allowed, environment, lambda_named, listed, of_type, role_of, statements, text
 
-FUNCTIONS = {one.name: one for one in functions_of((one.options for one in registry), folders_of(ROOT))}
+FUNCTIONS = {one.name: one for one in functions_of((one.options for one in registry.contracts()), folders_of(ROOT))}
 STEPS = ("deployment-migrate", "deployment-schedule", "deployment-canary")
 SECRET = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:jobs/prod/"
 URLS = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter/jobs/prod/urls"

@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 from tests.runtime.conftest import World
 
 FUNCTIONS = sorted(path.parent.name.replace("_", "-") for path in (ROOT / "functions").glob("*/handler.py"))
-JOB_TYPES = [name for name in FUNCTIONS if name in {one.options.name for one in registry}]
+JOB_TYPES = [name for name in FUNCTIONS if name in {one.options.name for one in registry.contracts()}]
 
 
 def sample(name: str) -> dict[str, Any]:

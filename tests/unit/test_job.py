@@ -193,6 +193,19 @@ def test_the_registry_finds_every_contract() -> None:
     }
 
 
+def test_what_is_deployed_is_what_the_package_declares() -> None:
+    """A job type that somebody else declares, as a test does, can be served, and has no folder to be deployed from."""
+
+    class Elsewhere(Job):
+        options = JobOptions(name="elsewhere")
+
+    assert registry.get("elsewhere") is Elsewhere
+    assert Elsewhere not in registry.contracts()
+    assert {job_type.options.name for job_type in registry.contracts()} == {
+        module.name.replace("_", "-") for module in pkgutil.iter_modules(qstash_jobs.jobs.__path__)
+    }
+
+
 @pytest.mark.parametrize(
     ("lookup", "imported"), [("registry.get('probe')", True), ("list(registry)", True), ("registry.get('mine')", False)]
 )

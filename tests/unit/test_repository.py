@@ -18,9 +18,7 @@ from qstash_jobs.job import Job, registry
 from qstash_jobs.schedules import SCHEDULES
 from tests.conftest import ROOT
 
-JOB_TYPES: dict[str, type[Job]] = {
-    one.options.name: one for one in registry if one.__module__.startswith("qstash_jobs.jobs.")
-}
+JOB_TYPES: dict[str, type[Job]] = {one.options.name: one for one in registry.contracts()}
 FOLDERS = sorted(path.name for path in (ROOT / "functions").iterdir() if path.is_dir() and path.name[0] not in "_.")
 
 PLAIN = {"download", "failure-callback", "webhook-ingress"}

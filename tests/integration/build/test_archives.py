@@ -52,7 +52,7 @@ def ours(names: set[str], *folders: str) -> set[str]:
 def test_there_is_an_archive_for_each_function_and_no_other(built: Built) -> None:
     """Nobody lists functions: a folder with a handler is one, and each job type has one."""
     assert set(FUNCTIONS) == set(built.artifacts.functions)
-    assert {one.options.folder for one in registry} <= set(built.artifacts.functions)
+    assert {one.options.folder for one in registry.contracts()} <= set(built.artifacts.functions)
     assert {"layer", "deployment", *(f"functions/{name}" for name in FUNCTIONS)} == set(built.archives)
 
 
