@@ -283,6 +283,8 @@ class Publisher:
             now = time.monotonic()
             commits = [commit for commit in commits if seen.isdisjoint(commit.job_ids) and now < commit.until]
             with self._changed:
+                # What woke us while its row was already being seen was sent just now, and would not be seen again.
+                self._woken = [commit for commit in self._woken if seen.isdisjoint(commit.job_ids)]
                 pause = pause_seconds if commits else 0.0
                 if self._changed.wait_for(lambda: bool(self._woken), pause):
                     pause_seconds = 0.001

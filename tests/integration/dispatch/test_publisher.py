@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -81,6 +82,25 @@ def test_a_slow_commit_holds_up_no_other(
         assert not relay.publisher.flush(timedelta(0)), "the first transaction is still waited for"
     published()
     assert [message.envelope["jobId"] for message in qstash.messages] == [str(second), str(first)]
+
+
+def test_a_job_that_was_just_sent_is_waited_for_no_more(
+    qstash: QStashStandIn, record: Record, environment: pytest.MonkeyPatch
+) -> None:
+    """Its commit woke the publisher while that was looking, so it is sent for the waking before, and not looked for."""
+    environment.setattr(relay, "_VISIBLE_WITHIN_SECONDS", PATIENCE.total_seconds() * 2)
+    job_id = enqueue(Probe(), publish="relay")
+    look = relay.outbox.unpublished
+
+    def woken_meanwhile(*asked: Any) -> Any:
+        environment.setattr(relay.outbox, "unpublished", look)
+        relay.publisher.wake([job_id])
+        return look(*asked)
+
+    environment.setattr(relay.outbox, "unpublished", woken_meanwhile)
+    relay.publisher.wake([job_id])
+    published()
+    assert [message.envelope["jobId"] for message in qstash.messages] == [str(job_id)]
 
 
 def test_what_takes_its_time_is_left_to_the_relay(
