@@ -5,27 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from infra.local.qstash import QStashServer
 from qstash_jobs import relay
-from tests.conftest import ROOT, forget
+from tests.conftest import ROOT
 from tests.docs.conftest import Load
 from tests.docs.pages import Snippet, snippets
-
-
-@pytest.fixture
-def qstash(environment: pytest.MonkeyPatch) -> Iterator[QStashServer]:
-    """A QStash that this process publishes to."""
-    with QStashServer() as server:
-        environment.setenv("QSTASH_URL", server.url)
-        environment.setenv("QSTASH_TOKEN", server.token)
-        forget()
-        yield server
-        relay.qstash().close()
 
 
 def naming(page: Path, test: str) -> Snippet:

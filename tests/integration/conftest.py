@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,9 @@ import pytest
 
 from qstash_jobs import secrets
 from tests.conftest import forget
+from tests.moto import clear
 
+REGION = "eu-central-1"
 AWAY = "http://127.0.0.1:9"
 
 
@@ -35,7 +36,7 @@ class Aws:
     environment: pytest.MonkeyPatch
 
     def client(self, service: str) -> Any:
-        return boto3.client(service, endpoint_url=self.url, region_name="eu-central-1")
+        return boto3.client(service, endpoint_url=self.url, region_name=REGION)
 
     def keep(self, secret: str, value: object) -> str:
         """Fill a secret; its ARN."""
@@ -70,13 +71,13 @@ class Aws:
 @pytest.fixture(params=["in Lambda", "elsewhere"])
 def aws(request: pytest.FixtureRequest, s3_url: str, environment: pytest.MonkeyPatch) -> Iterator[Aws]:
     """Once as Lambda asks, with requests signed by hand, and once as boto3 does elsewhere."""
-    urllib.request.urlopen(urllib.request.Request(f"{s3_url}/moto-api/reset", method="POST")).close()
+    clear(s3_url, REGION)
     for name, value in {
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_SESSION_TOKEN": "test",
-        "AWS_REGION": "eu-central-1",
-        "AWS_DEFAULT_REGION": "eu-central-1",
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
         "AWS_MAX_ATTEMPTS": "1",
     }.items():
         environment.setenv(name, value)

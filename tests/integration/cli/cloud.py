@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
 import boto3
 
 from infra.stage import SECRETS, Stage
+from tests.moto import clear
 
 REGION = "eu-central-1"
 STAGE = Stage("jobs", "prod")
@@ -20,7 +20,7 @@ class Cloud:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        urllib.request.urlopen(urllib.request.Request(f"{url}/moto-api/reset", method="POST")).close()
+        clear(url, REGION)
         for name in SECRETS:
             self.client("secretsmanager").create_secret(Name=STAGE.secret(name))
 

@@ -13,13 +13,13 @@ from infra.deployment.custom_resource import DeploymentStopped
 from infra.local.qstash import QStashServer
 from qstash_jobs import relay
 from qstash_jobs.testing import Context
+from tests.integration.conftest import Aws
 from tests.integration.deployment.conftest import sample
-from tests.integration.settings.conftest import Aws, aws  # noqa: F401
 
 MINUTE = timedelta(minutes=1)
 
 
-def make_empty(aws: Aws, secret: str) -> str:  # noqa: F811
+def make_empty(aws: Aws, secret: str) -> str:
     """A secret as the secrets stack makes it, without a value; its ARN."""
     return str(aws.client("secretsmanager").create_secret(Name=secret)["ARN"])
 
@@ -39,7 +39,7 @@ def ask(handler: Any, name: str) -> dict[str, Any]:
     ],
     ids=["schedule", "delete", "migration", "canary"],
 )
-def test_a_secret_that_is_still_empty(aws: Aws, handler: Any, event: str, setting: str, secret: str) -> None:  # noqa: F811
+def test_a_secret_that_is_still_empty(aws: Aws, handler: Any, event: str, setting: str, secret: str) -> None:
     """The first deployment of all: which secret, how to fill it, and that the deployment is to be repeated."""
     aws.set(**{setting: make_empty(aws, secret)})
     with pytest.raises(DeploymentStopped) as caught:
@@ -49,7 +49,7 @@ def test_a_secret_that_is_still_empty(aws: Aws, handler: Any, event: str, settin
     assert str(caught.value).endswith("deploy again.")
 
 
-def test_a_secret_that_is_filled_between_two_deployments(aws: Aws, qstash: QStashServer) -> None:  # noqa: F811
+def test_a_secret_that_is_filled_between_two_deployments(aws: Aws, qstash: QStashServer) -> None:
     """The environment is still warm from the first: what it has read of the secret is not used again."""
     arn = aws.keep("jobs/prod/qstash-token", {"QSTASH_TOKEN": "mistyped"})
     aws.set(QSTASH_TOKEN=arn, QSTASH_URL=qstash.url)
@@ -59,13 +59,13 @@ def test_a_secret_that_is_filled_between_two_deployments(aws: Aws, qstash: QStas
     assert ask(schedule.handler, "schedule-create")["PhysicalResourceId"] == "jobs-prod.cleanup-old-sessions"
 
 
-def test_a_migration_with_the_dsn_in_a_secret(aws: Aws, database_url: str) -> None:  # noqa: F811
+def test_a_migration_with_the_dsn_in_a_secret(aws: Aws, database_url: str) -> None:
     """As in Lambda, down to the tables."""
     aws.set(DATABASE_URL=aws.keep("jobs/prod/database", {"DATABASE_URL": database_url}))
     assert ask(migrate.handler, "migration-before-create")["Data"]["Said"] == "1 migration ran: saas_0001"
 
 
-def test_a_canary_looks_up_the_addresses_anew(aws: Aws, qstash: QStashServer) -> None:  # noqa: F811
+def test_a_canary_looks_up_the_addresses_anew(aws: Aws, qstash: QStashServer) -> None:
     """A deployment may have given the function another one, and this environment knows the old one from before."""
     aws.set(
         QSTASH_TOKEN=aws.keep("jobs/prod/qstash-token", {"QSTASH_TOKEN": qstash.token}),
@@ -80,7 +80,7 @@ def test_a_canary_looks_up_the_addresses_anew(aws: Aws, qstash: QStashServer) ->
             canary.handler(sample("canary-create", request={"RequestId": place}), Context(timedelta(seconds=18)))
 
 
-def test_an_outage_of_secrets_manager(aws: Aws) -> None:  # noqa: F811
+def test_an_outage_of_secrets_manager(aws: Aws) -> None:
     """A sentence, and no token of the call that failed."""
     arn = aws.keep("jobs/prod/qstash-token", {"QSTASH_TOKEN": "t"})
     aws.set(QSTASH_TOKEN=arn)

@@ -26,7 +26,7 @@ from qstash_jobs.settings import Settings, settings
 from qstash_jobs.testing import Context, create_test_job, signed_event
 from qstash_jobs.webhook_signatures import Sender
 from tests.conftest import CURRENT_KEY, NEXT_KEY, ROOT
-from tests.integration.settings.conftest import Aws
+from tests.integration.conftest import Aws
 
 MOMENT = datetime(2026, 11, 25, 12, 34, 56, tzinfo=UTC)
 NEWER_KEY = "sig_9ZB6DVzB1wjE8S6rZ7eenA8Pdnhs"
