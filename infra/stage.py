@@ -26,6 +26,9 @@ concern, so that each function is given what it needs and no more."""
 REQUIRED = ("qstash-token", "signing-keys", "database")
 """Without these no job runs, so a deployment stops when one is empty."""
 
+MADE_BY_AWS = "link-key"
+"""Nobody else needs to know it, so Secrets Manager makes it up."""
+
 
 @dataclass(frozen=True)
 class Stage:

@@ -114,13 +114,17 @@ def _layer(scope: Construct, context: Context, built: Built) -> lambda_.LayerVer
 def _for_app_services(scope: Construct, around: Surroundings) -> None:
     """What an app service needs in order to enqueue: the plain settings, and a policy for its role."""
     stage = around.context.names
-    settings = {**around.settings(), **{name: secret_arn(stage, name) for name in DISPATCHER}}
+    settings = {
+        **around.settings(),
+        "JOBS_BUCKET": around.bucket.bucket_name,
+        **{name: secret_arn(stage, name) for name in DISPATCHER},
+    }
     ssm.StringParameter(
         scope,
         "SettingsParameter",
         parameter_name=stage.settings_parameter,
         string_value=Stack.of(scope).to_json_string(dict(sorted(settings.items()))),
-        description="The settings of whoever enqueues: secrets by their ARNs",
+        description="The settings of whoever enqueues, or looks at the stage: secrets by their ARNs",
     )
     urls = parameter_arn(stage.urls_path.rstrip("/"))
     iam.ManagedPolicy(

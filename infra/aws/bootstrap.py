@@ -9,8 +9,8 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.aws import node
+from infra.aws.context import usable_region
 from infra.aws.errors import CannotDeploy
-from infra.aws.limits import WITHOUT_FUNCTION_URLS
 
 
 def environment(session: boto3.Session) -> str:
@@ -19,11 +19,10 @@ def environment(session: boto3.Session) -> str:
         raise CannotDeploy(
             "The shell names no region: export AWS_REGION=eu-central-1, or the one where your Postgres is."
         )
-    if session.region_name in WITHOUT_FUNCTION_URLS:
-        raise CannotDeploy(
-            f"Lambda functions have no addresses in {session.region_name}; nor have they in "
-            f"{', '.join(sorted(WITHOUT_FUNCTION_URLS - {session.region_name}))}. Take another region."
-        )
+    try:
+        usable_region(session.region_name)
+    except ValueError as error:
+        raise CannotDeploy(f"The region of your shell: {error}.") from None
     try:
         account = session.client("sts").get_caller_identity()["Account"]
     except (BotoCoreError, ClientError) as error:

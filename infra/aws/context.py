@@ -26,7 +26,7 @@ StageName = Literal["staging", "prod"]
 OF_THE_STACK = frozenset(
     {
         "JOBS_BASE_URL", "JOBS_BUCKET", "JOBS_METRICS_NAMESPACE", "JOBS_NOTIFY_TOPIC", "JOBS_SCHEDULE_PREFIX", "JOBS_URLS",
-        "JOBS_URLS_PATH", "JOBS_DATABASE_CA", "QSTASH_PLAN", "QSTASH_URL",
+        "JOBS_URLS_PATH", "JOBS_DATABASE_CA", "JOBS_DATABASE_HOST", "QSTASH_PLAN", "QSTASH_URL",
     }
 )  # fmt: skip
 """Settings whose values the stack itself knows, or that have a name of their own here."""
@@ -35,7 +35,8 @@ OF_THE_DESK = frozenset({"JOBS_PROBE", "JOBS_TIME_SCALE"})
 """Settings for the desk and for tests."""
 
 
-def _region(value: str) -> str:
+def usable_region(value: str) -> str:
+    """Raises ValueError for what is no region, or none in which functions have addresses."""
     if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d", value):
         raise ValueError(f"a region is called like eu-central-1, not {value!r}")
     if value in WITHOUT_FUNCTION_URLS:
@@ -122,7 +123,7 @@ class Context(BaseModel):
     """Begins all names, so that several apps can share an account: lower-case letters, digits and hyphens, at most 30."""
     account: Annotated[str, Field(pattern=r"^\d{12}$")] | None = None
     """The AWS account, 12 digits; by default the one whose credentials the shell has."""
-    region: Annotated[str, AfterValidator(_region)] | None = None
+    region: Annotated[str, AfterValidator(usable_region)] | None = None
     """The AWS region, e.g. `eu-central-1`; by default the shell's. Take one near the database."""
     architecture: Literal["arm64", "x86_64"] = "arm64"
     """What the functions run on: `arm64`, which costs less, or `x86_64`. `make build` must have been told the same."""
@@ -197,7 +198,7 @@ class Context(BaseModel):
         try:
             made = cls.model_validate(ours)
             if made.region is None and shell_region is not None:
-                _region(shell_region)
+                usable_region(shell_region)
         except ValidationError as error:
             raise CannotDeploy(_sentence(error)) from None
         except ValueError as error:

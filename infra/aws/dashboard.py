@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -78,7 +79,7 @@ def _queue(alarms: Alarms) -> list[cloudwatch.IWidget]:
 def _technical(one: ServedFunction) -> list[cloudwatch.IWidget]:
     function, of = one.function, one.of
     timeout = of.timeout.total_seconds() * 1000
-    quarter = {"width": _WIDTH // 4, "height": _HEIGHT}
+    quarter: dict[str, Any] = {"width": _WIDTH // 4, "height": _HEIGHT}
     zero = cloudwatch.YAxisProps(min=0, show_units=False)
     return [
         cloudwatch.GraphWidget(
@@ -91,7 +92,7 @@ def _technical(one: ServedFunction) -> list[cloudwatch.IWidget]:
             ],
             left_y_axis=zero,
             right_y_axis=zero,
-            **quarter,  # type: ignore[arg-type]
+            **quarter,
         ),
         cloudwatch.GraphWidget(
             title="Throttles and concurrency",
@@ -99,14 +100,14 @@ def _technical(one: ServedFunction) -> list[cloudwatch.IWidget]:
             right=[function.metric("ConcurrentExecutions", period=FIVE_MINUTES, statistic="Maximum")],
             left_y_axis=zero,
             right_y_axis=zero,
-            **quarter,  # type: ignore[arg-type]
+            **quarter,
         ),
         cloudwatch.GraphWidget(
             title=f"Duration against the timeout of {of.timeout.total_seconds():g} s",
             left=[function.metric_duration(period=FIVE_MINUTES, statistic=one, label=one) for one in ("p50", "p99")],
             left_annotations=[cloudwatch.HorizontalAnnotation(value=timeout, label="timeout", color="#d13212")],
             left_y_axis=cloudwatch.YAxisProps(min=0, label="ms", show_units=False),
-            **quarter,  # type: ignore[arg-type]
+            **quarter,
         ),
         # Lambda has no metric of cold starts; its report on each call has how long the start took.
         cloudwatch.LogQueryWidget(
@@ -117,7 +118,7 @@ def _technical(one: ServedFunction) -> list[cloudwatch.IWidget]:
                 "stats count(*) as starts, pct(record.metrics.initDurationMs, 95) as p95_ms by bin(1h)",
             ],
             view=cloudwatch.LogQueryVisualizationType.LINE,
-            **quarter,  # type: ignore[arg-type]
+            **quarter,
         ),
     ]
 

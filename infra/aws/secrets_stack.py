@@ -14,10 +14,7 @@ from constructs import Construct
 
 from infra.aws.context import Context
 from infra.aws.served_function import construct_id
-from infra.stage import SECRETS
-
-MADE_BY_AWS = "link-key"
-"""Nobody else needs to know it, so Secrets Manager makes it up."""
+from infra.stage import MADE_BY_AWS, SECRETS
 
 DATABASE_USER = "jobs"
 

@@ -19,7 +19,7 @@ from infra.cli.screen import ago, console, errors, plain, show, table
 from infra.cli.secret_store import SecretStore, Version
 from infra.cli.secret_values import KEYS, NotRight
 from infra.cli.stages import on_aws
-from infra.stage import REQUIRED, SECRETS, Stage, secret_of
+from infra.stage import MADE_BY_AWS, REQUIRED, SECRETS, Stage, secret_of
 from qstash_jobs.errors import PublishFailed
 
 app = typer.Typer(
@@ -27,9 +27,6 @@ app = typer.Typer(
     help="The secrets of a deployed stage: fill, look at.",
     epilog="Examples:  [cyan]jobs secrets status --stage prod[/]  ·  [cyan]jobs secrets put --stage prod[/]",
 )
-
-MADE_BY_AWS = {"link-key"}
-"""Made up by Secrets Manager with the stack; asked for only by name."""
 
 PURPOSE = {
     "qstash-token": "publishing: whatever enqueues, schedules",
@@ -236,7 +233,7 @@ def _deployed_url(stage: Stage, aws: Account) -> str | None:
 
 def _ask(form: Form) -> None:
     for name in form.secrets:
-        if name in MADE_BY_AWS and form.now.get(name) is not None:
+        if name == MADE_BY_AWS and form.now.get(name) is not None:
             continue
         console.print(f"\n[bold]{name}[/]  [dim]{needed_by(name)}{'' if name in REQUIRED else '; may stay empty'}[/]")
         if name == "signing-keys" and _offer_keys(form):

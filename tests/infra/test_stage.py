@@ -119,8 +119,10 @@ def test_app_services_are_given_a_policy_and_the_settings(template: Template) ->
     assert parameters["/jobs/prod/layer-arn"] == f"${{{layer}}}"
     settings: dict[str, str] = json.loads(parameters["/jobs/prod/settings"])
     secret = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:jobs/prod/"
+    files, _ = only(template, "AWS::S3::Bucket")
     assert settings == {
         "DATABASE_URL": f"{secret}database",
+        "JOBS_BUCKET": f"${{{files}}}",
         "JOBS_METRICS_NAMESPACE": "jobs/prod",
         "JOBS_SCHEDULE_PREFIX": "jobs-prod",
         "JOBS_URLS_PATH": "/jobs/prod/urls/",
