@@ -1,4 +1,5 @@
-"""What moto's server keeps. Tests share one, each part of them in a region of its own; so it is never reset as a whole."""
+"""What moto's server keeps. Tests share one, each part of them in a region of its own; so it is never reset as a
+whole, as `moto.mock_aws` would do it."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from infra.cli import (
     new,
     qstash,
     record,
-    rotate,
+    rotate_keys,
     schedules,
     secrets,
     seed,
@@ -26,7 +26,7 @@ from infra.cli import (
     webhook,
 )
 from infra.cli.aws import AwsFailed
-from infra.cli.rotate import RotationStopped
+from infra.cli.rotate_keys import RotationStopped
 from infra.cli.screen import errors
 from infra.cli.stages import AppOption, ProfileOption, RegionOption, StageOption, on_aws, on_desk, on_stage
 from infra.local.postgres import PostgresFailed
@@ -73,7 +73,7 @@ app.command(rich_help_panel=CARE)(on_stage(actions.relay))
 app.command(rich_help_panel=CARE)(on_aws(doctor.doctor))
 app.add_typer(schedules.app, name="schedules", rich_help_panel=CARE)
 app.add_typer(secrets.app, name="secrets", rich_help_panel=CARE)
-app.command("rotate-keys", rich_help_panel=CARE)(on_aws(rotate.rotate_keys))
+app.command("rotate-keys", rich_help_panel=CARE)(on_aws(rotate_keys.rotate_keys))
 app.command(rich_help_panel=BUILD)(new.new)
 app.command(rich_help_panel=BUILD)(cost.cost)
 app.command(rich_help_panel=BUILD)(on_desk(invoke.invoke))

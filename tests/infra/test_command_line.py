@@ -11,7 +11,6 @@ from pathlib import Path
 
 import boto3
 import pytest
-from moto import mock_aws
 
 from infra.aws import bootstrap, node
 from infra.aws.errors import CannotDeploy
@@ -103,9 +102,9 @@ def test_the_command_line_is_pinned() -> None:
     assert Path(script).is_relative_to(sys.prefix)
 
 
-@mock_aws
-def test_bootstrap_asks_aws_who_is_there() -> None:
+def test_bootstrap_asks_aws_who_is_there(monkeypatch: pytest.MonkeyPatch, s3_url: str) -> None:
     """The account and the region of the shell are what is prepared."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_url)
     session = boto3.Session("test", "test", region_name="eu-central-1")
     assert bootstrap.environment(session) == "aws://123456789012/eu-central-1"
 

@@ -14,7 +14,7 @@ import pytest
 
 from infra.cli import rotation
 from infra.cli.aws import Account, account
-from infra.cli.rotate import Rotation, RotationStopped
+from infra.cli.rotate_keys import Rotation, RotationStopped
 from infra.cli.rotation import Pair
 from infra.cli.secret_store import SecretStore
 from infra.cli.secret_values import KEYS
@@ -295,7 +295,7 @@ def test_ctrl_c_says_how_to_go_on(system: System, jobs: Jobs, monkeypatch: pytes
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("infra.cli.rotate._wait", interrupted)
+    monkeypatch.setattr("infra.cli.rotate_keys._wait", interrupted)
     done = jobs("rotate-keys", "--stage", "prod", "--yes")
     assert done.code == 130
     assert "jobs rotate-keys --stage prod" in done.out

@@ -14,6 +14,10 @@ from qstash_jobs.serving import serve
 from qstash_jobs.testing import Context
 
 
+def _nothing(_record: logging.LogRecord) -> bool:
+    return False
+
+
 @dataclass
 class Worker:
     """A function at an address, as Lambda runs it: one request at a time. It notes how each was answered."""
@@ -52,15 +56,16 @@ class Worker:
                 return
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Url)
+        self._server.daemon_threads = False  # what is under way at the end is waited for: no later test hears of it
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self._thread.start()
         # Its lines would go to the terminal of whichever test was the first to make this logger.
-        logging.getLogger("qstash_jobs.probe").disabled = True
+        logging.getLogger(Probe.options.name).addFilter(_nothing)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
-        logging.getLogger("qstash_jobs.probe").disabled = False
+        logging.getLogger(Probe.options.name).removeFilter(_nothing)

@@ -7,11 +7,10 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import boto3
 import pytest
-from moto import mock_aws
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.sns.models import sns_backends
 
@@ -72,15 +71,15 @@ def resend(environment: pytest.MonkeyPatch) -> Iterator[Resend]:
 
 
 @pytest.fixture
-def topic(environment: pytest.MonkeyPatch) -> Iterator[str]:
-    """An SNS topic is configured; moto stands in for AWS."""
+def topic(environment: pytest.MonkeyPatch, s3_url: str) -> str:
+    """An SNS topic is configured; moto's server stands in for AWS."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         environment.setenv(name, "testing")
-    with mock_aws():
-        arn = str(boto3.client("sns", region_name=REGION).create_topic(Name="failures")["TopicArn"])
-        environment.setenv("JOBS_NOTIFY_TOPIC", arn)
-        reread()
-        yield arn
+    environment.setenv("AWS_ENDPOINT_URL", s3_url)
+    arn = str(boto3.client("sns", region_name=REGION).create_topic(Name=f"failures-{uuid4()}")["TopicArn"])
+    environment.setenv("JOBS_NOTIFY_TOPIC", arn)
+    reread()
+    return arn
 
 
 @pytest.fixture
