@@ -19,7 +19,7 @@ class Telemetry:
     def __init__(self, function: str, namespace: str) -> None:
         self._function = function
         self._namespace = namespace
-        self.logger = Logger(service=function, name=f"qstash_jobs.{function}", utc=True)
+        self.logger = Logger(service=function, utc=True)
         self._metrics = Metrics(namespace=namespace, service=function)
         self._measured = False
 

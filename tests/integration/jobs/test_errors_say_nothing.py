@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from io import StringIO
 
 import pytest
+from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 from sqlalchemy import Engine
 
 from functions.process_webhook import handler as processing
@@ -38,12 +40,16 @@ def engine(
 
 
 @pytest.fixture
-def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    """What the function logs; its logger leaves that to nobody else."""
-    logger = logging.getLogger("qstash_jobs.process-webhook")
-    logger.addHandler(caplog.handler)
-    yield caplog
-    logger.removeHandler(caplog.handler)
+def log() -> Iterator[StringIO]:
+    """What the function and the package log, with everything that a line carries."""
+    handler = logging.StreamHandler(lines := StringIO())
+    handler.setFormatter(LambdaPowertoolsFormatter())
+    loggers = [logging.getLogger(name) for name in ("process-webhook", "qstash_jobs")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    yield lines
+    for logger in loggers:
+        logger.removeHandler(handler)
 
 
 def job() -> ProcessWebhook:
@@ -62,16 +68,17 @@ def strike(worker: Worker, table: str, how: str, when: str = "") -> None:
     worker.ask(f"CREATE TRIGGER strike BEFORE INSERT ON {table} FOR EACH ROW {when} EXECUTE FUNCTION strike()")
 
 
-def said(worker: Worker, log: pytest.LogCaptureFixture) -> str:
+def said(worker: Worker, log: StringIO) -> str:
     """Everything that people may read of the first attempt."""
     [(attempt,)] = worker.ask("SELECT to_jsonb(a) FROM job_attempts AS a")
     [(row,)] = worker.ask("SELECT to_jsonb(e) - 'payload' FROM job_executions AS e WHERE attempts > 0")
     assert row["error"]
-    return f"{attempt} {row} {log.text}"
+    assert "Job will be retried" in log.getvalue()
+    return f"{attempt} {row} {log.getvalue()}"
 
 
 @pytest.mark.parametrize("how", DEATHS)
-def test_a_statement_s_values_are_not_told(engine: Engine, log: pytest.LogCaptureFixture, how: str) -> None:
+def test_a_statement_s_values_are_not_told(engine: Engine, log: StringIO, how: str) -> None:
     """Neither in the record nor in the log; that it failed, and at what, is."""
     worker = Worker(serve(ProcessWebhook, processing.process), engine)
     strike(worker, "email_deliveries", how)
@@ -84,7 +91,7 @@ def test_a_statement_s_values_are_not_told(engine: Engine, log: pytest.LogCaptur
 
 
 @pytest.mark.parametrize("how", DEATHS)
-def test_a_job_that_could_not_be_enqueued_is_not_told(engine: Engine, log: pytest.LogCaptureFixture, how: str) -> None:
+def test_a_job_that_could_not_be_enqueued_is_not_told(engine: Engine, log: StringIO, how: str) -> None:
     """Its payload is part of the statement."""
 
     def enqueuing(_payload: ProcessWebhook, run: Run) -> None:

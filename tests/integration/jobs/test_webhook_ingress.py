@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
+from logging.handlers import BufferingHandler
 from typing import Any
 
 import pytest
@@ -50,12 +51,13 @@ def record(engine: Engine) -> Worker:
 
 
 @pytest.fixture
-def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    """What the function logs; its logger leaves that to nobody else."""
-    logger = logging.getLogger("qstash_jobs.webhook-ingress")
-    logger.addHandler(caplog.handler)
-    yield caplog
-    logger.removeHandler(caplog.handler)
+def log() -> Iterator[list[logging.LogRecord]]:
+    """What the function logs."""
+    handler = BufferingHandler(capacity=100)
+    logger = logging.getLogger("webhook-ingress")
+    logger.addHandler(handler)
+    yield handler.buffer
+    logger.removeHandler(handler)
 
 
 def stored(record: Worker) -> list[Any]:
@@ -162,13 +164,13 @@ def test_an_unknown_sender_is_not_found(record: Worker, path: str) -> None:
 
 
 def test_a_sender_whose_secret_is_not_set_is_unknown(
-    environment: pytest.MonkeyPatch, record: Worker, log: pytest.LogCaptureFixture
+    environment: pytest.MonkeyPatch, record: Worker, log: list[logging.LogRecord]
 ) -> None:
     """The log says which setting is missing; nothing is accepted without one."""
     environment.delenv("STRIPE_WEBHOOK_SECRET")
     settings.cache_clear()
     assert post("stripe", sample(STRIPE)).status == 404
-    (line,) = log.records
+    (line,) = log
     assert vars(line)["reason"].startswith("STRIPE_WEBHOOK_SECRET: it is not set")
     assert count(record) == (0, 0)
 
@@ -224,11 +226,11 @@ def test_only_post_is_allowed(record: Worker, method: str) -> None:
     ],
     ids=lambda body: body[:45],
 )
-def test_what_is_signed_and_no_event_is_refused(record: Worker, body: str, log: pytest.LogCaptureFixture) -> None:
+def test_what_is_signed_and_no_event_is_refused(record: Worker, body: str, log: list[logging.LogRecord]) -> None:
     """With a line in the log that says why, and never with an error of ours."""
     answer = post("stripe", body)
     assert (answer.status, answer.outcome) == (400, "invalid_event")
-    assert [line.getMessage() for line in log.records] == ["Webhook refused"]
+    assert [line.getMessage() for line in log] == ["Webhook refused"]
     assert count(record) == (0, 0)
 
 
@@ -298,6 +300,7 @@ def test_a_forged_request_loads_nothing_heavy() -> None:
     code = f"""
 import json, sys
 from datetime import timedelta
+from logging.handlers import BufferingHandler
 from functions.webhook_ingress.handler import handler
 class Context:
     aws_request_id = "1"
