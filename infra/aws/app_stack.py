@@ -22,6 +22,7 @@ from infra.aws.functions import Function
 from infra.aws.plain_function import RUNTIME
 from infra.aws.served_function import JobFunction, ServedFunction, WebFunction
 from infra.aws.surroundings import Built, Network, Surroundings, parameter_arn, read_secrets, secret_arn
+from infra.stage import SECRETS
 from qstash_jobs.schedules import Schedule
 
 DISPATCHER = ("QSTASH_TOKEN", "DATABASE_URL")
@@ -117,14 +118,14 @@ def _for_app_services(scope: Construct, around: Surroundings) -> None:
     settings = {
         **around.settings(),
         "JOBS_BUCKET": around.bucket.bucket_name,
-        **{name: secret_arn(stage, name) for name in DISPATCHER},
+        **{name: secret_arn(stage, name) for held in SECRETS.values() for name in held},
     }
     ssm.StringParameter(
         scope,
         "SettingsParameter",
         parameter_name=stage.settings_parameter,
         string_value=Stack.of(scope).to_json_string(dict(sorted(settings.items()))),
-        description="The settings of whoever enqueues, or looks at the stage: secrets by their ARNs",
+        description="The settings of the stage, for who looks at it from outside: secrets by their ARNs",
     )
     urls = parameter_arn(stage.urls_path.rstrip("/"))
     iam.ManagedPolicy(

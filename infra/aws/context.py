@@ -154,7 +154,7 @@ class Context(BaseModel):
     resync: str = ""
     """Any text; a new one lets QStash's schedules be compared and put right once more."""
     canary: bool = True
-    """Whether each deployment ends with a job that must go the whole way: `on` or `off`."""
+    """Whether each deployment ends with a job that must go the whole way: `true` or `false`."""
     starter: bool = False
     """Whether the migrations bring the SaaS starter's tables too: `true`, or `false` where the app has tables of its own."""
     termination_protection: bool | None = None

@@ -13,7 +13,7 @@ import typer
 from infra.cli import stages
 from infra.cli.aws import Account, AwsFailed, NotThere, account, spoken
 from infra.cli.screen import errors
-from infra.stage import SECRETS, Stage
+from infra.stage import Stage
 
 if TYPE_CHECKING:
     from infra.cli.stages import Target
@@ -52,16 +52,15 @@ def _load_stage(target: Target) -> None:
             param_hint=stages.VARIABLE,
         )
     with account() as aws:
-        plain = plain_settings(target.stage, aws)
         region = aws.region
-        found = plain | _secrets(target.stage, plain, aws) | {"AWS_REGION": region, "AWS_DEFAULT_REGION": region}
+        found = written_settings(target.stage, aws) | {"AWS_REGION": region, "AWS_DEFAULT_REGION": region}
     for name in names - found.keys():
         os.environ.pop(name, None)
     os.environ.update(found)
     errors.print(f"[dim]{target.stage.app}, stage [bold]{target.stage.name}[/], in {region}[/]")
 
 
-def plain_settings(stage: Stage, aws: Account) -> dict[str, str]:
+def written_settings(stage: Stage, aws: Account) -> dict[str, str]:
     """What the deployment wrote down of its settings; addresses, names, and secrets by their ARNs. Raises `AwsFailed`:
     `NotThere` when nothing is deployed."""
     parameter = stage.settings_parameter
@@ -84,29 +83,7 @@ def plain_settings(stage: Stage, aws: Account) -> dict[str, str]:
     if "JOBS_DATABASE_CA" in found:
         found["JOBS_DATABASE_CA"] = _authorities(found["JOBS_DATABASE_CA"])
     known = _setting_names()
-    return {
-        "JOBS_URLS_PATH": stage.urls_path,
-        "JOBS_SCHEDULE_PREFIX": stage.prefix,
-        "JOBS_METRICS_NAMESPACE": stage.metrics_namespace,
-        **{name: value for name, value in found.items() if name in known},
-    }
-
-
-def _secrets(stage: Stage, plain: dict[str, str], aws: Account) -> dict[str, str]:
-    """Where each secret is that the deployment did not write down."""
-    missing = [(setting, name) for name, settings in SECRETS.items() for setting in settings if setting not in plain]
-    if not missing:
-        return {}
-    token = plain.get("QSTASH_TOKEN", "")
-    ours = f":secret:{stage.secret('qstash-token')}"
-    if ours in token:
-        place = token.partition(ours)[0]
-    else:
-        with spoken("say whose account this is"):
-            who = aws.client("sts").get_caller_identity()
-        place = f"arn:{who['Arn'].split(':')[1]}:secretsmanager:{aws.region}:{who['Account']}"
-    # Without the six characters that Secrets Manager adds: GetSecretValue takes that.
-    return {setting: f"{place}:secret:{stage.secret(name)}" for setting, name in missing}
+    return {name: value for name, value in found.items() if name in known}
 
 
 def _authorities(path: str) -> str:

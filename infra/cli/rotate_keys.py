@@ -13,7 +13,7 @@ import typer
 
 from infra.cli import rotation, secret_values, stages
 from infra.cli.aws import account
-from infra.cli.environment import plain_settings
+from infra.cli.environment import written_settings
 from infra.cli.rotation import Claim, Complete, Pair, Prepare, Refuse, Roll, Seen, Wait, decide, plan
 from infra.cli.screen import console
 from infra.cli.secret_store import PREVIOUS, SecretStore, Version
@@ -52,7 +52,7 @@ def rotate_keys(
 
     with account() as aws:
         store = SecretStore(aws, stage)
-        url = Settings.read(plain_settings(stage, aws)).qstash_url
+        url = Settings.read(written_settings(stage, aws)).qstash_url
         token = store.read("qstash-token")
         if token is None or token.missing("qstash-token"):
             raise RotationStopped(

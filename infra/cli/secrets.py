@@ -14,7 +14,7 @@ import typer
 
 from infra.cli import secret_values, stages
 from infra.cli.aws import Account, AwsFailed, NotThere, account
-from infra.cli.environment import plain_settings
+from infra.cli.environment import written_settings
 from infra.cli.screen import ago, console, errors, plain, show, table
 from infra.cli.secret_store import SecretStore, Version
 from infra.cli.secret_values import KEYS, NotRight
@@ -226,7 +226,7 @@ def _wanted(names: Iterable[str] | None) -> list[str]:
 def _deployed_url(stage: Stage, aws: Account) -> str | None:
     """Where the stage looks for QStash, if it is deployed already."""
     try:
-        return plain_settings(stage, aws).get("QSTASH_URL")
+        return written_settings(stage, aws).get("QSTASH_URL")
     except NotThere:
         return None
 

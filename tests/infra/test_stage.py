@@ -113,7 +113,8 @@ def test_alarms_of_this_account_may_tell_the_topic(template: Template) -> None:
 
 
 def test_app_services_are_given_a_policy_and_the_settings(template: Template) -> None:
-    """The settings are those that this package reads; the policy reads them, the addresses and two secrets."""
+    """The settings are those that this package reads, secrets by their ARNs; the policy reads the addresses and two
+    secrets."""
     parameters = {one["Name"]: text(one["Value"]) for one in of_type(template, "AWS::SSM::Parameter").values()}
     layer, _ = only(template, "AWS::Lambda::LayerVersion")
     assert parameters["/jobs/prod/layer-arn"] == f"${{{layer}}}"
@@ -121,14 +122,13 @@ def test_app_services_are_given_a_policy_and_the_settings(template: Template) ->
     secret = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:jobs/prod/"
     files, _ = only(template, "AWS::S3::Bucket")
     assert settings == {
-        "DATABASE_URL": f"{secret}database",
         "JOBS_BUCKET": f"${{{files}}}",
         "JOBS_METRICS_NAMESPACE": "jobs/prod",
         "JOBS_SCHEDULE_PREFIX": "jobs-prod",
         "JOBS_URLS_PATH": "/jobs/prod/urls/",
         "QSTASH_PLAN": "free",
-        "QSTASH_TOKEN": f"{secret}qstash-token",
         "QSTASH_URL": "https://qstash.upstash.io",
+        **{setting: f"{secret}{name}" for name, held in SECRETS.items() for setting in held},
     }
     assert settings.keys() <= {str(field.alias) for field in Settings.model_fields.values()}
     _, policy = only(template, "AWS::IAM::ManagedPolicy")

@@ -64,9 +64,17 @@ class Cloud:
         self.client("secretsmanager").put_secret_value(SecretId=STAGE.secret(name), SecretString=text)
 
     def deploy(self, **settings: str) -> None:
-        """Write down what the application's stack writes."""
+        """Write down what the application's stack writes: where secrets are, and these."""
+        arn = f"arn:aws:secretsmanager:{REGION}:123456789012:secret:"
+        written = {
+            "JOBS_METRICS_NAMESPACE": STAGE.metrics_namespace,
+            "JOBS_SCHEDULE_PREFIX": STAGE.prefix,
+            "JOBS_URLS_PATH": STAGE.urls_path,
+            **{one: f"{arn}{STAGE.secret(name)}" for name, held in SECRETS.items() for one in held},
+            **settings,
+        }
         self.client("ssm").put_parameter(
-            Name=STAGE.settings_parameter, Value=json.dumps(settings), Type="String", Overwrite=True
+            Name=STAGE.settings_parameter, Value=json.dumps(written), Type="String", Overwrite=True
         )
 
     def publish(self, function: str, url: str) -> None:
