@@ -32,6 +32,9 @@ LONGEST_PENDING = timedelta(minutes=10)
 MOST_REJECTED = 5
 MOST_UNREACHABLE = 5
 MOST_REFUSED = 5
+SELDOM = (2, 12)
+"""Two periods of five minutes within an hour: a job type that runs three times an hour and always fails is told of, one
+failure alone is not, and one that runs often is told of after ten minutes."""
 SCANNERS = ("missing", "malformed")
 """Reasons of `SignatureRejected` that anybody on the internet can cause, and that say nothing of our keys."""
 
@@ -50,6 +53,7 @@ class Runbook(StrEnum):
     OLDEST_PENDING = "jobs-wait-too-long"
     SIGNATURES = "signatures-are-rejected"
     DATABASE = "the-database-is-unreachable"
+    SETTINGS = "settings-are-unreachable"
     WEBHOOKS = "webhooks-are-refused"
 
 
@@ -89,6 +93,7 @@ class Alarms:
                 rate,
                 threshold=FAILURE_PERCENT,
                 above=True,
+                datapoints=SELDOM,
             )
         self._alarm(
             scope,
@@ -97,7 +102,7 @@ class Alarms:
             f"{of.name} ended without an answer: it was out of memory or time, or could not start.",
             function.metric_errors(period=FIVE_MINUTES, statistic="Sum"),
             threshold=1,
-            datapoints=(1, 1) if of.is_scheduled else (2, 3),
+            datapoints=(1, 1) if of.is_scheduled else SELDOM,
         )
         self._of_any(scope, function, of)
 
@@ -110,6 +115,7 @@ class Alarms:
             f"{of.name} answered 5xx: it crashed, or could not reach what it needs.",
             function.metric("Url5xxCount", period=FIVE_MINUTES, statistic="Sum"),
             threshold=1,
+            datapoints=SELDOM,
         )
         self._of_any(scope, function, of)
 
@@ -132,12 +138,13 @@ class Alarms:
             function.metric_duration(period=FIVE_MINUTES, statistic="p99"),
             threshold=most,
             above=True,
-            datapoints=(1, 1) if of.is_scheduled else (2, 3),
+            datapoints=(1, 1) if of.is_scheduled else SELDOM,
         )
 
-    def of_stage(self, scope: Construct) -> None:
-        """Those of the whole: nobody tidies up, dead letters, a queue that grows, keys that do not fit."""
-        self._alarm(
+    def of_stage(self, scope: Construct) -> cloudwatch.Alarm:
+        """Those of the whole: nobody tidies up, dead letters, a queue that grows, keys that do not fit. The first of these
+        goes off by itself where nothing runs, so it is returned, to be made once something does."""
+        silent = self._alarm(
             scope,
             Runbook.RECONCILE_SILENT,
             "reconcile-jobs-silent",
@@ -195,6 +202,15 @@ class Alarms:
         )
         self._alarm(
             scope,
+            Runbook.SETTINGS,
+            "settings-unreachable",
+            f"More than {MOST_UNREACHABLE} times within five minutes a function could not read what it is set to.",
+            self._of_all("SettingsUnreachable", "service"),
+            threshold=MOST_UNREACHABLE,
+            above=True,
+        )
+        self._alarm(
+            scope,
             Runbook.WEBHOOKS,
             "webhooks-refused",
             f"More than {MOST_REFUSED} events within five minutes were signed by their provider, and could not be read or "
@@ -203,6 +219,7 @@ class Alarms:
             threshold=MOST_REFUSED,
             above=True,
         )
+        return silent
 
     def _of_all(self, name: str, dimensions: str, where: str = "") -> cloudwatch.MathExpression:
         """The sum of a metric over all functions: an alarm takes no search, but a query of Metrics Insights."""
@@ -237,7 +254,7 @@ class Alarms:
         below: bool = False,
         datapoints: tuple[int, int] = (2, 3),
         missing: cloudwatch.TreatMissingData = cloudwatch.TreatMissingData.NOT_BREACHING,
-    ) -> None:
+    ) -> cloudwatch.Alarm:
         operators = cloudwatch.ComparisonOperator
         operator = operators.GREATER_THAN_OR_EQUAL_TO_THRESHOLD
         if above:
@@ -259,3 +276,4 @@ class Alarms:
         tell = actions.SnsAction(self.topic)
         alarm.add_alarm_action(tell)
         alarm.add_ok_action(tell)
+        return alarm

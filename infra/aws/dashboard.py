@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from aws_cdk import Duration
+from aws_cdk import Aws, Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
@@ -27,7 +27,11 @@ def dashboard(scope: Construct, alarms: Alarms, functions: Sequence[ServedFuncti
         *(row for one in functions for row in ([_title(f"## {one.of.name}")], _technical(one))),
     ]
     return cloudwatch.Dashboard(
-        scope, "Dashboard", dashboard_name=context.names.prefix, widgets=rows, default_interval=Duration.hours(3)
+        scope,
+        "Dashboard",
+        dashboard_name=f"{context.names.prefix}-{Aws.REGION}",  # CloudWatch has one list for all regions
+        widgets=rows,
+        default_interval=Duration.hours(3),
     )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import boto3
@@ -19,7 +19,13 @@ from tests.conftest import ROOT
 from tests.infra.reading import of_type
 
 SLOWEST_SYNTH = 15.0
-"""Seconds."""
+"""Seconds of the processor: what else the machine does makes no difference."""
+
+
+def used_seconds() -> float:
+    """Of the processor, by the commands that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def nobody(**more: str) -> dict[str, str]:
@@ -41,7 +47,7 @@ def app(*arguments: str, **context: object) -> subprocess.CompletedProcess[str]:
 
 def test_cdk_synthesises_what_was_built(artifacts: Artifacts, tmp_path: Path) -> None:
     """Without an account or a network, in time; the packages in the assembly are the built ones, byte for byte."""
-    began = time.monotonic()
+    began = used_seconds()
     done = subprocess.run(
         node.command(
             "synth", "--quiet", "--app", f"{sys.executable} -m infra.aws {artifacts.layer.parent}", "--output",
@@ -53,7 +59,7 @@ def test_cdk_synthesises_what_was_built(artifacts: Artifacts, tmp_path: Path) ->
         text=True,
         check=False,
     )  # fmt: skip
-    took = time.monotonic() - began
+    took = used_seconds() - began
     assert done.returncode == 0, done.stdout + done.stderr
     assert "WARNING" not in done.stderr.upper(), done.stderr
     assert took < SLOWEST_SYNTH
