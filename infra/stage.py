@@ -8,7 +8,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_WORD = re.compile(r"[a-z][a-z0-9-]{0,29}")
+_WORD = re.compile(r"(?!aws|ssm)[a-z](-?[a-z0-9]){0,29}")
+"""Parameter Store keeps names that begin with aws or ssm to itself, and RDS takes no hyphen behind another or at the end.
+Sources: https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html,
+https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBCluster.html"""
 
 SECRETS: dict[str, tuple[str, ...]] = {
     "qstash-token": ("QSTASH_TOKEN",),
@@ -26,6 +29,10 @@ concern, so that each function is given what it needs and no more."""
 REQUIRED = ("qstash-token", "signing-keys", "database")
 """Without these no job runs, so a deployment stops when one is empty."""
 
+AURORA = "aurora"
+"""What the database of a stage with Aurora is opened with, in RDS's own shape. Not in the secret `database`, whose DSN
+another Postgres is reached by until the functions have changed over, and afterwards if they change back."""
+
 MADE_BY_AWS = "link-key"
 """Nobody else needs to know it, so Secrets Manager makes it up."""
 
@@ -39,8 +46,11 @@ class Stage:
 
     def __post_init__(self) -> None:
         for word in (self.app, self.name):
-            if not _WORD.fullmatch(word):
-                raise ValueError(f"a name here is lower-case letters, digits and hyphens, at most 30: not {word!r}")
+            if not _WORD.fullmatch(word) or len(word) > 30:
+                raise ValueError(
+                    "a name here is lower-case letters, digits and single hyphens between them, at most 30, and does not "
+                    f"begin with aws or ssm: not {word!r}"
+                )
 
     @property
     def prefix(self) -> str:
@@ -67,10 +77,15 @@ class Stage:
         """CloudWatch's namespace, e.g. `jobs/prod`."""
         return f"{self.app}/{self.name}"
 
+    @property
+    def database_host_parameter(self) -> str:
+        """The SSM parameter with the host that Aurora is reached at: the cluster's, or its proxy's."""
+        return f"/{self.app}/{self.name}/database-host"
+
     def secret(self, name: str) -> str:
         """The name of a secret in Secrets Manager, e.g. `jobs/prod/database`."""
-        if name not in SECRETS:
-            raise ValueError(f"there is no secret {name!r}; there are {', '.join(SECRETS)}")
+        if name not in {*SECRETS, AURORA}:
+            raise ValueError(f"there is no secret {name!r}; there are {', '.join([*SECRETS, AURORA])}")
         return f"{self.app}/{self.name}/{name}"
 
     def stack(self, part: str = "") -> str:

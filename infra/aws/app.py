@@ -9,7 +9,7 @@ from typing import Any
 from aws_cdk import App, Environment, Tags
 
 from infra.aws.app_stack import AppStack
-from infra.aws.context import Context
+from infra.aws.context import OWN_TAGS, Context
 from infra.aws.custom_resources import check_schedules
 from infra.aws.database_stack import DatabaseStack, check_connections
 from infra.aws.errors import CannotDeploy
@@ -87,5 +87,6 @@ def add_stacks(
         **options,
     )
     stack.add_stack_dependency(secrets)
-    for name, value in {"app": context.app, "stage": context.stage, **context.tags}.items():
+    own = dict(zip(OWN_TAGS, (context.app, context.stage), strict=True))
+    for name, value in {**own, **context.tags}.items():
         Tags.of(app).add(name, value, exclude_resource_types=WITHOUT_TAGS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from aws_cdk import CfnOutput, CfnResource, RemovalPolicy, Stack
+from aws_cdk import Aws, CfnOutput, CfnResource, RemovalPolicy, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_ssm as ssm
@@ -52,6 +52,7 @@ class AppStack(Stack):
             bucket=storage.bucket(self),
             topic=topic,
             network=network,
+            database_host=_database_host(self, context),
         )
         alarms = Alarms(context=context, topic=topic)
         scope_of = Construct(self, "Functions")  # a job type may be called like anything else here
@@ -59,7 +60,7 @@ class AppStack(Stack):
             JobFunction(scope_of, of, around, alarms) if of.is_job else WebFunction(scope_of, of, around, alarms)
             for of in functions
         ]
-        alarms.of_stage(self)
+        silent = alarms.of_stage(self)
         shown = dashboard(self, alarms, served)
         _for_app_services(self, around)
 
@@ -72,6 +73,7 @@ class AppStack(Stack):
             _after(after, [*_resources(one.function), resource(one.url_parameter)])
         for schedule in made:
             _after(schedule, [after])
+        _after(resource(silent), made)
         _outputs(self, served, after, shown.dashboard_name)
         if context.canary:
             probe = custom_resources.canary(steps, around)
@@ -86,6 +88,13 @@ def resource(construct: Construct) -> CfnResource:
     child = construct.node.default_child
     assert isinstance(child, CfnResource)
     return child
+
+
+def _database_host(scope: Construct, context: Context) -> str | None:
+    """By a parameter and not by an export, which CloudFormation would not let change while it is used here."""
+    if context.database != "aurora":
+        return None
+    return ssm.StringParameter.value_for_string_parameter(scope, context.names.database_host_parameter)
 
 
 def _layer(scope: Construct, context: Context, built: Built) -> lambda_.LayerVersion:
@@ -118,7 +127,7 @@ def _for_app_services(scope: Construct, around: Surroundings) -> None:
     settings = {
         **around.settings(),
         "JOBS_BUCKET": around.bucket.bucket_name,
-        **{name: secret_arn(stage, name) for held in SECRETS.values() for name in held},
+        **{name: secret_arn(around.context, name) for held in SECRETS.values() for name in held},
     }
     ssm.StringParameter(
         scope,
@@ -131,7 +140,7 @@ def _for_app_services(scope: Construct, around: Surroundings) -> None:
     iam.ManagedPolicy(
         scope,
         "Enqueue",
-        managed_policy_name=f"{stage.prefix}-enqueue",
+        managed_policy_name=f"{stage.prefix}-enqueue-{Aws.REGION}",  # IAM has one list for all regions
         description=f"Enqueue jobs of {stage.prefix}: for the roles of app services",
         statements=[
             iam.PolicyStatement(
@@ -139,7 +148,7 @@ def _for_app_services(scope: Construct, around: Surroundings) -> None:
                 resources=[parameter_arn(stage.layer_parameter), parameter_arn(stage.settings_parameter)],
             ),
             iam.PolicyStatement(actions=["ssm:GetParametersByPath"], resources=[urls, f"{urls}/*"]),
-            read_secrets(stage, DISPATCHER),
+            read_secrets(around.context, DISPATCHER),
         ],
     )
 

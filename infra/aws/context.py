@@ -16,7 +16,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic import BeforeValidator as Before
 
 from infra.aws.errors import CannotDeploy
-from infra.aws.limits import LOG_RETENTION, MOST_ACU, WITHOUT_FUNCTION_URLS
+from infra.aws.limits import (
+    LOG_RETENTION,
+    MOST_ACU,
+    MOST_SETTINGS,
+    MOST_TAGS,
+    OTHER_PARTITIONS,
+    WITHOUT_FUNCTION_URLS,
+)
 from infra.stage import Stage, secret_of
 from qstash_jobs.errors import ConfigurationError
 from qstash_jobs.settings import Settings
@@ -31,12 +38,16 @@ OF_THE_STACK = frozenset(
 )  # fmt: skip
 """Settings whose values the stack itself knows, or that have a name of their own here."""
 
+OWN_TAGS = ("app", "stage")
+
 OF_THE_DESK = frozenset({"JOBS_PROBE", "JOBS_TIME_SCALE"})
 """Settings for the desk and for tests."""
 
 
 def usable_region(value: str) -> str:
     """Raises ValueError for what is no region, or none in which functions have addresses."""
+    if value.startswith(OTHER_PARTITIONS):
+        raise ValueError(f"{value} is in a partition of AWS that these stacks were not made for. Take another region")
     if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d", value):
         raise ValueError(f"a region is called like eu-central-1, not {value!r}")
     if value in WITHOUT_FUNCTION_URLS:
@@ -98,6 +109,11 @@ def _plain_settings(value: dict[str, str]) -> dict[str, str]:
             raise ValueError(f"{name} is set by the stack itself. Allowed are {', '.join(allowed)}")
         if name not in allowed:
             raise ValueError(f"there is no setting {name!r}{_nearest(name, allowed)} Allowed are {', '.join(allowed)}")
+    if (size := len(json.dumps(value, ensure_ascii=False).encode())) > MOST_SETTINGS:
+        raise ValueError(
+            f"they are {size:,} bytes long, and a function's variables may be 4 KB, of which {MOST_SETTINGS:,} bytes are "
+            "left for these. Longer texts belong into the package"
+        )
     try:
         Settings.read(value)
     except ConfigurationError as error:
@@ -106,6 +122,13 @@ def _plain_settings(value: dict[str, str]) -> dict[str, str]:
 
 
 def _tags(value: dict[str, str]) -> dict[str, str]:
+    if len(value) > MOST_TAGS - len(OWN_TAGS):
+        raise ValueError(f"AWS takes {MOST_TAGS} tags, {len(OWN_TAGS)} of which are ours, and these are {len(value)}")
+    lowered = [*OWN_TAGS, *(name.lower() for name in value)]
+    if twice := sorted({name for name in value if lowered.count(name.lower()) > 1}):
+        raise ValueError(
+            f"IAM takes tags that differ in more than capitals, and app and stage are ours: rename {', '.join(twice)}"
+        )
     for name, text in value.items():
         if not re.fullmatch(r"(?!aws:)[\w .:/=+@-]{1,128}", name) or not re.fullmatch(r"[\w .:/=+@-]{0,256}", text):
             raise ValueError(f"AWS takes no tag {name}={text}: letters, digits, blanks and . : / = + @ - _ only")
@@ -120,7 +143,8 @@ class Context(BaseModel):
     stage: StageName
     """Which deployment: `staging` or `prod`. Each has secrets, schedules and metrics of its own."""
     app: Annotated[str, AfterValidator(_name)] = "jobs"
-    """Begins all names, so that several apps can share an account: lower-case letters, digits and hyphens, at most 30."""
+    """Begins all names, so that several apps can share an account: lower-case letters, digits and hyphens, at most 30; not
+    aws or ssm at the beginning."""
     account: Annotated[str, Field(pattern=r"^\d{12}$")] | None = None
     """The AWS account, 12 digits; by default the one whose credentials the shell has."""
     region: Annotated[str, AfterValidator(usable_region)] | None = None
@@ -131,7 +155,8 @@ class Context(BaseModel):
     """`dsn` is any Postgres whose address the secret `database` holds; `aurora` makes an Aurora Serverless v2 in a VPC,
     and puts the functions there."""
     database_proxy: bool = False
-    """Whether an RDS Proxy stands before Aurora: `true` or `false`."""
+    """Whether an RDS Proxy stands before Aurora: `true` or `false`. When it is taken away again, deliveries are answered 503
+    and come again, for the minutes until the functions know the cluster's own address."""
     aurora_min_acu: Annotated[float, AfterValidator(_capacity)] = 0.5
     """The least capacity of Aurora, in units of about 2 GiB, in steps of a half. 0 lets it sleep when nobody asks, but
     `reconcile-jobs` asks every five minutes."""
@@ -152,15 +177,17 @@ class Context(BaseModel):
     adopt_schedules: bool = False
     """Take over schedules that have our ids and were made by something else, e.g. by `jobs schedules apply`: `true` or `false`."""
     resync: str = ""
-    """Any text; a new one lets QStash's schedules be compared and put right once more."""
+    """Any text; a new one lets QStash's schedules be compared and put right once more, and migrations run that a database
+    lacks which is another, or was restored."""
     canary: bool = True
     """Whether each deployment ends with a job that must go the whole way: `true` or `false`."""
     starter: bool = False
     """Whether the migrations bring the SaaS starter's tables too: `true`, or `false` where the app has tables of its own."""
     termination_protection: bool | None = None
     """Whether CloudFormation refuses to delete the stacks, `true` or `false`; by default in `prod` only."""
-    docs_url: Annotated[str, Field(pattern=r"^\S+[^/\s]$")] = "docs"
-    """Where the docs are, for the links in alarms, without a slash at its end; by default their path in the repository."""
+    docs_url: Annotated[str, Field(pattern=r"^\S{1,499}[^/\s]$")] = "docs"
+    """Where the docs are, for the links in alarms, without a slash at its end, at most 500 characters; by default their path
+    in the repository."""
     settings: Annotated[dict[str, str], Before(_object), AfterValidator(_plain_settings)] = Field(default_factory=dict)
     """Plain settings of the functions, as JSON: `{"EMAIL_FROM": "Acme <mail@acme.example>"}`."""
     tags: Annotated[dict[str, str], Before(_object), AfterValidator(_tags)] = Field(default_factory=dict)
@@ -172,6 +199,10 @@ class Context(BaseModel):
             raise ValueError(
                 "database_proxy: an RDS Proxy stands before Aurora only: add -c database=aurora, or leave it out"
             )
+        if self.database != "aurora" and (
+            unused := sorted(self.model_fields_set & {"aurora_min_acu", "aurora_max_acu"})
+        ):
+            raise ValueError(f"{unused[0]}: it is of Aurora: add -c database=aurora, or leave it out")
         if self.aurora_max_acu < max(1, self.aurora_min_acu):
             raise ValueError("aurora_max_acu: it must be at least 1, and no less than aurora_min_acu")
         try:

@@ -52,7 +52,7 @@ class Step(Construct):
         self._timeout = timeout
         stage = surroundings.context.names
         needs_database = "DATABASE_URL" in settings
-        may = [read_secrets(stage, settings), *([read_urls(stage)] if finds_functions else [])]
+        may = [read_secrets(surroundings.context, settings), *([read_urls(stage)] if finds_functions else [])]
         self.function, _ = plain_function.function(
             self,
             surroundings,
@@ -60,7 +60,7 @@ class Step(Construct):
             description=description,
             code=surroundings.built.deployment,
             handler=f"infra.deployment.{name}.handler",
-            environment={**surroundings.settings(), **{one: secret_arn(stage, one) for one in settings}},
+            environment={**surroundings.settings(), **{one: secret_arn(surroundings.context, one) for one in settings}},
             statements=may,
             timeout=timeout,
             in_network=needs_database,
@@ -79,11 +79,12 @@ class Step(Construct):
             ),
             log_group=group,
         )
+        self._resources = Construct(self, "Resources")  # a schedule may be called like anything else here
 
     def resource(self, id_: str, type_: str, properties: Mapping[str, str | None]) -> CfnResource:
         """One resource that the handler looks after."""
         made = CustomResource(
-            self,
+            self._resources,
             id_,
             service_token=self._provider.service_token,
             service_timeout=Duration.seconds(round(self._timeout.total_seconds()) + 45),

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from aws_cdk import Duration, RemovalPolicy, SecretValue, Stack
+from aws_cdk import CfnOutput, Duration, Fn, RemovalPolicy, SecretValue, Stack
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_rds as rds
 from aws_cdk import aws_secretsmanager as secretsmanager
+from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from infra.aws import plain_function
@@ -22,6 +23,7 @@ from infra.aws.functions import Function
 from infra.aws.limits import connections
 from infra.aws.secrets_stack import DATABASE_USER
 from infra.aws.surroundings import Network
+from infra.stage import AURORA
 
 ENGINE = rds.AuroraPostgresEngineVersion.VER_17_5
 NAME = "jobs"
@@ -29,6 +31,12 @@ PORT = 5432
 
 HEADROOM = 10
 """Connections for migrations, the canary, and a person who looks."""
+
+OF_ONE_RUN = 2
+"""Connections: one for statements of this package, one for those of a handler, of the relay or of a long transaction."""
+
+IDLE = Duration.minutes(15)
+"""After this an idle connection is closed: a frozen function cannot, and one that was replaced never will."""
 
 
 class DatabaseStack(Stack):
@@ -54,7 +62,7 @@ class DatabaseStack(Stack):
         )
         functions = ec2.SecurityGroup(self, "Functions", vpc=vpc, description="Functions that reach the database")
         guard = ec2.SecurityGroup(self, "Guard", vpc=vpc, description="The database", allow_all_outbound=False)
-        secret = stage.secret("database")
+        secret = stage.secret(AURORA)
         # RDS would make this group itself, and keep it for ever.
         log = plain_function.log_group(
             self,
@@ -84,8 +92,12 @@ class DatabaseStack(Stack):
                 self,
                 "Parameters",
                 engine=engine,
-                description="Connections only by TLS",
-                parameters={"rds.force_ssl": "1"},
+                description="Connections only by TLS, and none that nobody uses",
+                parameters={
+                    "rds.force_ssl": "1",
+                    "idle_session_timeout": str(round(IDLE.to_milliseconds())),
+                    "tcp_keepalives_idle": "60",
+                },
             ),
             storage_encrypted=True,
             backup=rds.BackupProps(retention=Duration.days(14 if context.is_prod else 7)),
@@ -103,7 +115,9 @@ class DatabaseStack(Stack):
             target_id=cluster.cluster_identifier,
             target_type="AWS::RDS::DBCluster",
         )
-        host = None
+        # With a proxy too: the functions use this way until they have changed over, and again if that fails.
+        guard.add_ingress_rule(functions, ec2.Port.tcp(PORT), "Functions")
+        host = cluster.cluster_endpoint.hostname
         if context.database_proxy:
             between = ec2.SecurityGroup(self, "ProxyGuard", vpc=vpc, description="The proxy", allow_all_outbound=False)
             proxy = rds.DatabaseProxy(
@@ -116,31 +130,54 @@ class DatabaseStack(Stack):
                 vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED),
                 security_groups=[between],
                 require_tls=True,
-                idle_client_timeout=Duration.minutes(15),
+                idle_client_timeout=IDLE,
             )
             between.add_ingress_rule(functions, ec2.Port.tcp(PORT), "Functions")
             host = proxy.endpoint
-        else:
-            guard.add_ingress_rule(functions, ec2.Port.tcp(PORT), "Functions")
-        self.network = Network(vpc=vpc, security_group=functions, database_host=host)
+        ssm.StringParameter(
+            self,
+            "Host",
+            parameter_name=stage.database_host_parameter,
+            string_value=host,
+            description="Where Postgres is reached: the cluster, or the proxy before it",
+        )
+        self.network = Network(vpc=vpc, security_group=functions)
+        for id_, value, description in (
+            ("VpcId", vpc.vpc_id, "For app services that enqueue: the network"),
+            (
+                "AccessGroup",
+                functions.security_group_id,
+                "For app services that enqueue: who is in it reaches the database",
+            ),
+        ):
+            CfnOutput(self, id_, value=value, description=description)
+
+    @property
+    def availability_zones(self) -> list[str]:
+        """CloudFormation knows them; for an account with a name, CDK would ask AWS at synth."""
+        return [Fn.select(index, Fn.get_azs()) for index in range(2)]
 
 
 def check_connections(context: Context, functions: Iterable[Function]) -> None:
-    """Raises `CannotDeploy` when the functions could open more connections than Aurora takes."""
+    """Raises `CannotDeploy` when the functions could open more connections than Aurora takes.
+
+    A proxy makes no difference: it gives each of our connections one of Aurora's, as each sets its limits with SET.
+    Source: https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/rds-proxy-pinning.html
+    """
     if context.database != "aurora":
         return
     allowed = connections(context.aurora_min_acu, context.aurora_max_acu)
     if context.reserved_concurrency == "none":
-        if context.database_proxy:
-            return
         raise CannotDeploy(
             f"Nothing limits how many functions run at once, and Aurora takes {allowed:,} connections at "
-            f"{context.aurora_max_acu:g} units: say -c reserved_concurrency=options, or -c database_proxy=true."
+            f"{context.aurora_max_acu:g} units: say -c reserved_concurrency=options."
         )
-    wanted = sum(one.concurrency for one in functions if one.needs_database) + HEADROOM
+    at_once = sum(one.concurrency for one in functions if one.needs_database)
+    wanted = at_once * OF_ONE_RUN * 2 + HEADROOM
     if wanted > allowed:
         raise CannotDeploy(
-            f"The functions may open {wanted:,} connections at once (the sum of their concurrency, and {HEADROOM} for "
-            f"deployments and people), and Aurora takes {allowed:,} at {context.aurora_max_acu:g} units: raise "
+            f"The functions may have {wanted:,} connections: {at_once:,} run at once, each with {OF_ONE_RUN}, and after a "
+            f"deployment as many are left of the former ones for {IDLE.to_minutes():g} minutes; {HEADROOM} are for "
+            f"deployments and people. Aurora takes {allowed:,} at {context.aurora_max_acu:g} units: raise "
             "-c aurora_max_acu=…, or lower the concurrency in the job types' options."
         )

@@ -13,6 +13,18 @@ WITHOUT_FUNCTION_URLS = frozenset(
 """Regions in which a Lambda function has no address of its own.
 Source: https://docs.aws.amazon.com/lambda/latest/dg/urls-configuration.html"""
 
+OTHER_PARTITIONS = ("cn-", "us-gov-", "us-iso", "eu-isoe-", "eusc-")
+"""How regions begin whose ARNs, endpoints and services are others.
+Source: https://docs.aws.amazon.com/whitepapers/latest/aws-fault-isolation-boundaries/partitions.html"""
+
+MOST_TAGS = 50
+"""Of one resource. Source: https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html"""
+
+MOST_SETTINGS = 1500
+"""Bytes for plain settings. A function's variables may be 4 KB in all, and so may a parameter; names and ARNs take the rest.
+Sources: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html,
+https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html"""
+
 LOG_RETENTION = (
     1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653,
 )  # fmt: skip

@@ -14,7 +14,7 @@ from constructs import Construct
 
 from infra.aws.context import Context
 from infra.aws.served_function import construct_id
-from infra.stage import MADE_BY_AWS, SECRETS
+from infra.stage import AURORA, MADE_BY_AWS, SECRETS
 
 DATABASE_USER = "jobs"
 
@@ -28,20 +28,23 @@ class SecretsStack(Stack):
     def __init__(self, scope: Construct, context: Context, **options: Any) -> None:
         stage = context.names
         super().__init__(scope, "Secrets", stack_name=stage.stack("secrets"), **options)
-        for name, settings in SECRETS.items():
+        described = {name: f"{', '.join(settings)}, as JSON by name" for name, settings in SECRETS.items()}
+        if context.database == "aurora":
+            described[AURORA] = "What Aurora is opened with, as RDS writes it down"
+        for name, description in described.items():
             # CDK's own construct would make up a value. Without any, CloudFormation leaves a secret empty:
             # https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-secretsmanager-secret.html
             made = secretsmanager.CfnSecret(
                 self,
                 construct_id(name),
                 name=stage.secret(name),
-                description=f"{', '.join(settings)}, as JSON by name",
-                generate_secret_string=_made_up(name, context),
+                description=description,
+                generate_secret_string=_made_up(name),
             )
             made.apply_removal_policy(RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE)
 
 
-def _made_up(name: str, context: Context) -> secretsmanager.CfnSecret.GenerateSecretStringProperty | None:
+def _made_up(name: str) -> secretsmanager.CfnSecret.GenerateSecretStringProperty | None:
     if name == MADE_BY_AWS:
         return secretsmanager.CfnSecret.GenerateSecretStringProperty(
             secret_string_template="{}",
@@ -49,7 +52,7 @@ def _made_up(name: str, context: Context) -> secretsmanager.CfnSecret.GenerateSe
             password_length=64,
             exclude_punctuation=True,
         )
-    if name == "database" and context.database == "aurora":  # the database stack adds where the database is
+    if name == AURORA:  # the database stack adds where the database is
         return secretsmanager.CfnSecret.GenerateSecretStringProperty(
             secret_string_template=f'{{"username": "{DATABASE_USER}"}}',
             generate_string_key="password",

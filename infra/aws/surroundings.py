@@ -16,14 +16,11 @@ from aws_cdk import aws_sns as sns
 
 from infra.aws.context import Context
 from infra.aws.functions import Function
-from infra.stage import SECRETS, Stage, secret_of
+from infra.stage import AURORA, SECRETS, Stage, secret_of
 from qstash_jobs.bucket import EXPORTS, REPORTS, TEMPORARY
 
 FOLDERS = {"s3:exports": EXPORTS, "s3:reports": REPORTS, "s3:tmp": TEMPORARY}
 """The bucket's folders, by the grant that opens them."""
-
-DATABASE_CA = "/opt/python/qstash_jobs/rds-ca.pem"
-"""Where the layer has the certificates that Aurora's are signed with."""
 
 
 class Built(Protocol):
@@ -45,8 +42,6 @@ class Network:
 
     vpc: ec2.IVpc
     security_group: ec2.ISecurityGroup
-    database_host: str | None = None
-    """Instead of the one that the secret names: the proxy's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,16 +54,16 @@ class Surroundings:
     bucket: s3.IBucket
     topic: sns.ITopic
     network: Network | None = None
+    database_host: str | None = None
+    """Instead of the one that the secret names, which knows nothing of a proxy."""
 
     def settings(self) -> dict[str, str]:
         """The plain settings that are the same for all."""
         context, stage = self.context, self.context.names
-        network = {"JOBS_DATABASE_CA": DATABASE_CA} if self.network is not None else {}
-        if self.network is not None and self.network.database_host is not None:
-            network["JOBS_DATABASE_HOST"] = self.network.database_host
+        host = self.database_host
         return {
             **context.settings,
-            **network,
+            **({"JOBS_DATABASE_CA": "rds", "JOBS_DATABASE_HOST": host} if host is not None else {}),
             "JOBS_METRICS_NAMESPACE": stage.metrics_namespace,
             "JOBS_SCHEDULE_PREFIX": stage.prefix,
             "JOBS_URLS_PATH": stage.urls_path,
@@ -80,7 +75,7 @@ class Surroundings:
         """A function's environment: for a secret the ARN where it is, never its value."""
         return {
             **self.settings(),
-            **{name: secret_arn(self.context.names, name) for name in function.secrets},
+            **{name: secret_arn(self.context, name) for name in function.secrets},
             **(
                 {"JOBS_BUCKET": self.bucket.bucket_name}
                 if any(one.startswith("s3:") for one in function.grants)
@@ -92,7 +87,7 @@ class Surroundings:
     def statements(self, function: Function) -> list[iam.PolicyStatement]:
         """What a function may do besides writing its log."""
         stage = self.context.names
-        found = [read_urls(stage), read_secrets(stage, function.secrets)]
+        found = [read_urls(stage), read_secrets(self.context, function.secrets)]
         for grant in function.grants:
             found += self._granted(grant)
         return found
@@ -125,20 +120,20 @@ class Surroundings:
         ]
 
 
-def secret_arn(stage: Stage, setting: str) -> str:
+def secret_arn(context: Context, setting: str) -> str:
     """Where a setting's value is, without the six characters that Secrets Manager adds: so a secret that was made anew is
     found too, and no stack exports anything to another. GetSecretValue takes it, as no name of ours ends like one of
     those additions.
     Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/troubleshoot.html#ARN_secretnamehyphen"""
-    secret = secret_of(setting)
+    secret = AURORA if setting == "DATABASE_URL" and context.database == "aurora" else secret_of(setting)
     assert secret is not None, setting
-    return f"arn:{Aws.PARTITION}:secretsmanager:{Aws.REGION}:{Aws.ACCOUNT_ID}:secret:{stage.secret(secret)}"
+    return f"arn:{Aws.PARTITION}:secretsmanager:{Aws.REGION}:{Aws.ACCOUNT_ID}:secret:{context.names.secret(secret)}"
 
 
-def read_secrets(stage: Stage, settings: tuple[str, ...]) -> iam.PolicyStatement:
+def read_secrets(context: Context, settings: tuple[str, ...]) -> iam.PolicyStatement:
     """May read the secrets that hold these settings; IAM needs the six characters that Secrets Manager adds."""
     wanted = {secret_of(setting) for setting in settings}
-    arns = [f"{secret_arn(stage, SECRETS[name][0])}-??????" for name in SECRETS if name in wanted]
+    arns = [f"{secret_arn(context, SECRETS[name][0])}-??????" for name in SECRETS if name in wanted]
     return iam.PolicyStatement(actions=["secretsmanager:GetSecretValue"], resources=arns)
 
 

@@ -80,18 +80,8 @@ def written_settings(stage: Stage, aws: Account) -> dict[str, str]:
             f"the parameter {parameter} is no JSON object, as a deployment writes it: deploy it again with "
             f"make deploy STAGE={stage.name}"
         ) from None
-    if "JOBS_DATABASE_CA" in found:
-        found["JOBS_DATABASE_CA"] = _authorities(found["JOBS_DATABASE_CA"])
     known = _setting_names()
     return {name: value for name, value in found.items() if name in known}
-
-
-def _authorities(path: str) -> str:
-    """The file of certificate authorities that lies beside the package: in Lambda, and under another path here."""
-    import qstash_jobs
-
-    here = Path(qstash_jobs.__file__).parent / Path(path).name
-    return str(here) if here.is_file() and not Path(path).is_file() else path
 
 
 def _setting_names() -> set[str]:

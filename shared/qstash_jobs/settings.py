@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import quote
 
@@ -108,6 +109,9 @@ FAILURE_CALLBACK = "failure-callback"
 DOWNLOAD = "download"
 """The function that the links to files lead to; its address is set likewise."""
 
+RDS_CA = Path(__file__).with_name("rds-ca.pem")
+"""The certificate authorities of RDS. Source: https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem"""
+
 SECRET_ARN = re.compile(r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+")
 
 SecretName = Literal[
@@ -153,7 +157,7 @@ class Settings(BaseModel):
     database_host: str | None = Field(None, alias="JOBS_DATABASE_HOST", min_length=1)
     """Where Postgres is, in the place of the host in a secret that RDS made: an RDS Proxy."""
     database_ca: str = Field("system", alias="JOBS_DATABASE_CA", min_length=1)
-    """The file with the certificate authorities of a Postgres whose secret RDS made."""
+    """The certificate authorities of a Postgres whose secret RDS made: `rds`, those of RDS; `system`; or a file."""
     jobs_base_url: Url | None = Field(None, alias="JOBS_BASE_URL")
     """Where the functions answer, each at this address + `/<job-type>`; or set JOBS_URLS."""
     jobs_urls: Annotated[dict[str, Url], Before(_object)] = Field(default_factory=dict, alias="JOBS_URLS")
@@ -278,9 +282,8 @@ class Settings(BaseModel):
         """Source of the shape: https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_secret_json_structure.html"""
         user, password = (quote(str(held.get(part, "")), safe="") for part in ("username", "password"))
         place = f"{self.database_host or held['host']}:{held.get('port', 5432)}/{held.get('dbname') or 'postgres'}"
-        return (
-            f"postgresql://{user}:{password}@{place}?sslmode=verify-full&sslrootcert={quote(self.database_ca, safe='')}"
-        )
+        authorities = str(RDS_CA) if self.database_ca == "rds" else self.database_ca
+        return f"postgresql://{user}:{password}@{place}?sslmode=verify-full&sslrootcert={quote(authorities, safe='')}"
 
     def url(self, function: str) -> str:
         """Where a function answers, e.g. `url("send-email")`. Raises `ConfigurationError` and `SettingsUnreachable`."""

@@ -73,4 +73,4 @@ def template(stacks: Stacks) -> Template:
 @pytest.fixture(scope="session")
 def aurora(built: Packages) -> Stacks:
     """The stacks of `prod` with a database of their own, behind a proxy."""
-    return synthesised(built, database="aurora", database_proxy="true")
+    return synthesised(built, database="aurora", database_proxy="true", reserved_concurrency="options")

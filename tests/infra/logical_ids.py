@@ -53,7 +53,9 @@ def lasting(stacks: Stacks) -> dict[str, dict[str, list[str]]]:
 def main() -> None:
     """Write the list anew."""
     with tempfile.TemporaryDirectory() as folder:
-        stacks = synthesised(packages(Path(folder)), database="aurora", database_proxy=True)
+        stacks = synthesised(
+            packages(Path(folder)), database="aurora", database_proxy=True, reserved_concurrency="options"
+        )
     LIST.write_text(json.dumps(lasting(stacks), indent=2) + "\n")
 
 

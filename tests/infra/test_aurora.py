@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-import qstash_jobs
+from infra.aws.app import add_stacks, new_app
+from infra.aws.context import Context
 from infra.aws.functions import folders_of, functions_of
-from infra.aws.surroundings import DATABASE_CA
 from qstash_jobs.job import registry
+from qstash_jobs.settings import RDS_CA
 from tests.conftest import ROOT
 from tests.infra.conftest import Packages, Stacks, Template, synthesised
 from tests.infra.reading import allowed, environment, lambda_named, listed, of_type, statements, text
@@ -73,7 +76,11 @@ def test_capacity_and_protection_are_the_context_s(plain: Stacks) -> None:
 def test_connections_are_by_tls_only(aurora: Stacks) -> None:
     """At the cluster and at the proxy."""
     ((id_, group),) = of_type(database(aurora), "AWS::RDS::DBClusterParameterGroup").items()
-    assert group["Parameters"] == {"rds.force_ssl": "1"}
+    assert group["Parameters"] == {
+        "rds.force_ssl": "1",
+        "idle_session_timeout": "900000",
+        "tcp_keepalives_idle": "60",
+    }
     (cluster,) = of_type(database(aurora), "AWS::RDS::DBCluster").values()
     assert cluster["DBClusterParameterGroupName"] == {"Ref": id_}
     (proxy,) = of_type(database(aurora), "AWS::RDS::DBProxy").values()
@@ -83,14 +90,14 @@ def test_connections_are_by_tls_only(aurora: Stacks) -> None:
 def test_the_password_is_made_up_and_never_seen(aurora: Stacks) -> None:
     """The secret makes it, the cluster takes it by name, and what RDS adds says where the database is."""
     secrets = of_type(aurora["jobs-prod-secrets"], "AWS::SecretsManager::Secret").values()
-    (made,) = [one["GenerateSecretString"] for one in secrets if one["Name"] == "jobs/prod/database"]
+    (made,) = [one["GenerateSecretString"] for one in secrets if one["Name"] == "jobs/prod/aurora"]
     assert (made["SecretStringTemplate"], made["GenerateStringKey"]) == ('{"username": "jobs"}', "password")
     assert {"/", "@", '"', " "} <= set(made["ExcludeCharacters"])  # what RDS refuses
     (cluster,) = of_type(database(aurora), "AWS::RDS::DBCluster").values()
     assert cluster["MasterUsername"] == "jobs"
-    assert cluster["MasterUserPassword"] == "{{resolve:secretsmanager:jobs/prod/database:SecretString:password::}}"
+    assert cluster["MasterUserPassword"] == "{{resolve:secretsmanager:jobs/prod/aurora:SecretString:password::}}"
     ((attached, one),) = of_type(database(aurora), "AWS::SecretsManager::SecretTargetAttachment").items()
-    assert (one["SecretId"], one["TargetType"]) == ("jobs/prod/database", "AWS::RDS::DBCluster")
+    assert (one["SecretId"], one["TargetType"]) == ("jobs/prod/aurora", "AWS::RDS::DBCluster")
     (proxy,) = of_type(database(aurora), "AWS::RDS::DBProxy").values()
     assert proxy["Auth"] == [{"AuthScheme": "SECRETS", "IAMAuth": "DISABLED", "SecretArn": {"Ref": attached}}]
 
@@ -111,8 +118,9 @@ def way_in(template: Template) -> set[tuple[str, str]]:
 
 
 def test_only_the_functions_reach_the_database(aurora: Stacks, plain: Stacks) -> None:
-    """By the proxy if there is one, and by no other way."""
+    """Directly, and by the proxy if there is one: those of the deployment before do not know it yet."""
     assert way_in(database(aurora)) == {
+        ("Functions that reach the database", "The database"),
         ("Functions that reach the database", "The proxy"),
         ("The proxy", "The database"),
     }
@@ -130,15 +138,37 @@ def test_the_database_s_log_ends(aurora: Stacks) -> None:
 
 @pytest.mark.parametrize("name", sorted(WITH_DATABASE))
 def test_functions_with_a_database_are_in_its_network(aurora: Stacks, plain: Stacks, name: str) -> None:
-    """They verify its certificate by the file in the layer, and ask the proxy, if there is one."""
+    """They verify its certificate by the file in the layer, and find it where the database's stack says."""
     _, made = lambda_named(aurora["jobs-prod"], name)
     assert len(made["VpcConfig"]["SubnetIds"]) == 2
     assert all("FunctionsSubnet" in text(one) for one in made["VpcConfig"]["SubnetIds"])
-    assert environment(made)["JOBS_DATABASE_CA"] == DATABASE_CA
-    assert "ProxyCB0DFB71Endpoint" in environment(made)["JOBS_DATABASE_HOST"]
-    _, other = lambda_named(plain["jobs-staging"], name, "jobs-staging")
-    assert environment(other)["JOBS_DATABASE_CA"] == DATABASE_CA
-    assert "JOBS_DATABASE_HOST" not in environment(other)
+    assert environment(made)["JOBS_DATABASE_CA"] == "rds"
+    (parameter,) = re.fullmatch(r"\$\{(\w+)\}", environment(made)["JOBS_DATABASE_HOST"]).groups()  # type: ignore[union-attr]
+    assert aurora["jobs-prod"]["Parameters"][parameter]["Default"] == "/jobs/prod/database-host"
+    assert environment(made)["DATABASE_URL"].endswith(":secret:jobs/prod/aurora")
+
+
+@pytest.mark.parametrize(
+    ("proxy", "host"), [(True, "${ProxyCB0DFB71.Endpoint}"), (False, "${ClusterEB0386A7.Endpoint.Address}")]
+)
+def test_the_database_s_stack_says_where_it_is(aurora: Stacks, plain: Stacks, proxy: bool, host: str) -> None:
+    """The proxy, if there is one."""
+    template = database(aurora) if proxy else database(plain, "staging")
+    (one,) = of_type(template, "AWS::SSM::Parameter").values()
+    assert text(one["Value"]) == host
+
+
+def test_zones_are_asked_of_cloudformation(built: Packages) -> None:
+    """So a named account and region need no credentials at synth."""
+    app = new_app()
+    named = {"account": "123456789012", "region": "eu-central-1", "reserved_concurrency": "options"}
+    add_stacks(app, Context.read({"stage": "prod", "database": "aurora", **named}), built, root=ROOT)
+    assembly = app.synth()
+    assert "missing" not in json.loads((Path(assembly.directory) / "manifest.json").read_text())
+    subnets = of_type(assembly.get_stack_by_name("jobs-prod-database").template, "AWS::EC2::Subnet").values()
+    assert {json.dumps(one["AvailabilityZone"]) for one in subnets} == {
+        json.dumps({"Fn::Select": [index, {"Fn::GetAZs": ""}]}) for index in (0, 1)
+    }
 
 
 @pytest.mark.parametrize("name", sorted(WITHOUT))
@@ -164,15 +194,11 @@ def test_only_network_interfaces_are_allowed_on_everything(aurora: Stacks) -> No
     assert all(services == {"ec2"} for _, _, services in starred)
 
 
-CERTIFICATES = Path(qstash_jobs.__file__).parent / "rds-ca.pem"
-
-
 def test_the_authorities_of_rds_are_in_the_layer() -> None:
     """Each is one, and is good for another year; those of the proxy are among them."""
-    context = ssl.create_default_context(cafile=CERTIFICATES)
-    pieces = CERTIFICATES.read_text().count("BEGIN CERTIFICATE")
+    context = ssl.create_default_context(cafile=RDS_CA)
+    pieces = RDS_CA.read_text().count("BEGIN CERTIFICATE")
     assert context.cert_store_stats() == {"x509": pieces, "crl": 0, "x509_ca": pieces}
-    assert Path(DATABASE_CA) == Path("/opt/python/qstash_jobs") / CERTIFICATES.name
     names = set()
     for one in context.get_ca_certs():
         ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(one["notAfter"])), UTC)

@@ -38,9 +38,23 @@ def test_what_lasts_is_called_as_ever(aurora: Stacks) -> None:
 
 
 def test_a_stage_without_aurora_has_the_same_names(stacks: Stacks, aurora: Stacks) -> None:
-    """So the database can be exchanged without another address for any function."""
-    known = lasting(aurora)
-    assert lasting(stacks) == {name: known[name] for name in ("jobs-prod-secrets", "jobs-prod")}
+    """So the database can be exchanged without another address for any function, and its DSN is still there afterwards."""
+    known, plain = lasting(aurora), lasting(stacks)
+    assert plain["jobs-prod"] == known["jobs-prod"]
+    secrets = {
+        one: template["jobs-prod-secrets"]["Resources"] for one, template in (("dsn", stacks), ("aurora", aurora))
+    }
+    assert {id_: secrets["aurora"].pop(id_) for id_ in ["Aurora"]}
+    assert secrets["aurora"] == secrets["dsn"]
+
+
+def test_a_proxy_can_be_put_before_aurora_and_taken_away(built: Packages, aurora: Stacks) -> None:
+    """Whatever the functions use of the network stays, and the stacks export what they exported."""
+    without = synthesised(built, database="aurora", reserved_concurrency="options")["jobs-prod-database"]
+    with_one = aurora["jobs-prod-database"]
+    assert without["Outputs"] == with_one["Outputs"]
+    gone = {id_ for id_, one in without["Resources"].items() if with_one["Resources"].get(id_) != one}
+    assert {without["Resources"][id_]["Type"] for id_ in gone} == {"AWS::SSM::Parameter"}
 
 
 def test_two_synths_are_equal(built: Packages, stacks: Stacks) -> None:

@@ -46,13 +46,19 @@ def test_values_of_the_command_line_are_texts() -> None:
     """And mean the same as those of cdk.json, which are JSON."""
     texts = read(
         canary="off",
+        database="aurora",
         aurora_max_acu="16",
         log_retention_days="30",
         tags='{"team": "core"}',
         settings='{"PRODUCT_NAME": "A"}',
     )
     values = read(
-        canary=False, aurora_max_acu=16, log_retention_days=30, tags={"team": "core"}, settings={"PRODUCT_NAME": "A"}
+        canary=False,
+        database="aurora",
+        aurora_max_acu=16,
+        log_retention_days=30,
+        tags={"team": "core"},
+        settings={"PRODUCT_NAME": "A"},
     )
     assert texts == values
     assert (texts.canary, texts.log_days, texts.tags) == (False, 30, {"team": "core"})
@@ -88,7 +94,7 @@ WRONG = {
     "adopt_schedules": ("x", "it is true or false (on or off), not 'x'"),
     "database_proxy": ("x", "it is true or false (on or off), not 'x'"),
     "termination_protection": ("x", "it is true or false (on or off), not 'x'"),
-    "app": ("Jobs", "a name here is lower-case letters, digits and hyphens, at most 30: not 'Jobs'"),
+    "app": ("Jobs", "a name here is lower-case letters, digits and single hyphens between them, at most 30"),
     "account": ("12345", "The AWS account, 12 digits"),
     "region": ("Frankfurt", "a region is called like eu-central-1, not 'Frankfurt'"),
     "aurora_min_acu": ("0.3", "Aurora's capacity goes from 0 to 256 units in steps of a half"),
@@ -161,15 +167,50 @@ def test_a_setting_that_is_none_or_malformed_is_refused() -> None:
     assert "EMAIL_FROM: it must be an address" in refusal(settings={"EMAIL_FROM": "nobody"})
 
 
-def test_tags_that_aws_refuses_are_refused() -> None:
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        ({"aws:x": "1"}, "AWS takes no tag aws:x=1"),
+        ({"App": "shop"}, "app and stage are ours: rename App"),
+        ({"team": "a", "Team": "b"}, "rename Team, team"),
+        ({f"tag-{number}": "1" for number in range(49)}, "AWS takes 50 tags, 2 of which are ours, and these are 49"),
+    ],
+)
+def test_tags_that_aws_refuses_are_refused(tags: dict[str, str], said: str) -> None:
     """Before half of the resources have them."""
-    assert "AWS takes no tag aws:x=1" in refusal(tags={"aws:x": "1"})
+    assert said in refusal(tags=tags)
+
+
+@pytest.mark.parametrize("app", ["aws-jobs", "ssmile", "my--app", "app-", "1app", "a" * 31])
+def test_names_that_aws_refuses_are_refused(app: str) -> None:
+    """Parameter Store keeps some beginnings to itself, and RDS takes hyphens only between others."""
+    assert "a name here is" in refusal(app=app)
+    assert read(app="a" * 30).app == "a" * 30
+    assert read(app="my-app-2").app == "my-app-2"
+
+
+def test_settings_that_would_not_fit_are_refused() -> None:
+    """Lambda would refuse them once the migrations had run."""
+    assert "bytes are left for these" in refusal(settings={"PRODUCT_NAME": "ä" * 750})
+    assert read(settings={"PRODUCT_NAME": "ä" * 700}).settings
+
+
+def test_links_that_would_not_fit_into_an_alarm_are_refused() -> None:
+    """CloudWatch takes 1,024 characters for all that an alarm says."""
+    assert "at most 500 characters" in refusal(docs_url=f"https://{'x' * 500}")
+
+
+@pytest.mark.parametrize("region", ["us-gov-west-1", "cn-north-1", "us-iso-east-1", "eusc-de-east-1"])
+def test_a_region_of_another_partition_is_refused(region: str) -> None:
+    """Its ARNs and services are others."""
+    assert f"{region} is in a partition" in refusal(region=region)
 
 
 def test_a_proxy_needs_aurora_and_the_most_is_no_less_than_the_least() -> None:
     """What does not fit together is said with what to do."""
     assert "add -c database=aurora" in refusal(database_proxy="true")
-    assert "no less than aurora_min_acu" in refusal(aurora_min_acu="16")
+    assert "aurora_max_acu: it is of Aurora: add -c database=aurora" in refusal(aurora_max_acu="4")
+    assert "no less than aurora_min_acu" in refusal(database="aurora", aurora_min_acu="16")
 
 
 def options(name: str, **more: object) -> JobOptions:
@@ -254,29 +295,32 @@ def aurora(**given: object) -> Context:
 
 
 def test_functions_without_a_limit_before_aurora_are_refused() -> None:
-    """Unless a proxy shares its connections among them."""
+    """Behind a proxy too, which gives each of their connections one of Aurora's."""
     with pytest.raises(
         CannotDeploy, match=r"Aurora takes 1,656 connections at 8 units: say -c reserved_concurrency=options"
     ):
         check_connections(aurora(), OURS)
-    check_connections(aurora(database_proxy="true"), OURS)
+    with pytest.raises(CannotDeploy, match="say -c reserved_concurrency=options"):
+        check_connections(aurora(database_proxy="true"), OURS)
     check_connections(read(), OURS)
 
 
 def test_more_functions_at_once_than_connections_are_refused() -> None:
-    """The sum is over those that talk to Postgres, with room for deployments and people."""
+    """The sum is over those that talk to Postgres, two for each run, those of former functions among them, with room for
+    deployments and people."""
     most = connections(0.5, 1)
     crowd = functions_of([options("crowd", concurrency=most)], ["crowd", *WEB_FOLDERS])
     with pytest.raises(
-        CannotDeploy, match=rf"may open {most + 30 + HEADROOM} connections at once .* raise -c aurora_max_acu="
+        CannotDeploy,
+        match=rf"may have {(most + 30) * 4 + HEADROOM} connections: {most + 30} run at once.* raise -c aurora_max_acu=",
     ):
         check_connections(aurora(reserved_concurrency="options", aurora_max_acu="1"), crowd)
-    check_connections(aurora(reserved_concurrency="options", aurora_max_acu="4"), crowd)
+    check_connections(aurora(reserved_concurrency="options", aurora_max_acu="8"), crowd)
 
 
-def test_our_own_functions_fit_into_the_smallest_aurora() -> None:
-    """So the example of the docs deploys."""
-    check_connections(aurora(reserved_concurrency="options", aurora_max_acu="2"), OURS)
+def test_our_own_functions_fit_into_a_small_aurora() -> None:
+    """So the example of the docs deploys, which has more."""
+    check_connections(aurora(reserved_concurrency="options", aurora_max_acu="3"), OURS)
 
 
 def test_a_function_is_what_its_options_say() -> None:

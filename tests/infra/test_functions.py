@@ -280,11 +280,12 @@ def test_concurrency_is_reserved_where_it_is_asked_for(busy: Template, name: str
     assert {"Key": "team", "Value": "core"} in made["Tags"]
 
 
-def test_another_stage_shares_no_name(busy: Template, template: Template) -> None:
-    """So two stages fit into an account; what is not `prod` goes with its logs."""
+def test_another_stage_shares_no_name(built: Packages, template: Template) -> None:
+    """So two stages fit into an account."""
+    staging = synthesised(built, stage="staging")["jobs-staging"]
     names = [
         {str(one[key]) for one in of_type(part, type_).values() if key in one}
-        for part in (busy, template)
+        for part in (staging, template)
         for type_, key in {
             "AWS::Lambda::Function": "FunctionName",
             "AWS::SSM::Parameter": "Name",
@@ -294,7 +295,12 @@ def test_another_stage_shares_no_name(busy: Template, template: Template) -> Non
             "AWS::Lambda::LayerVersion": "LayerName",
         }.items()
     ]
+    assert all(names)
     assert set().union(*names[:6]).isdisjoint(set().union(*names[6:]))
+
+
+def test_what_is_not_prod_goes_with_its_logs(busy: Template) -> None:
+    """After the days that the context says, or with the stage."""
     groups = [one for one in busy["Resources"].values() if one["Type"] == "AWS::Logs::LogGroup"]
     assert {(one["Properties"]["RetentionInDays"], one["DeletionPolicy"]) for one in groups} == {(30, "Delete")}
 

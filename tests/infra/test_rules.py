@@ -19,7 +19,7 @@ from tests.infra.conftest import Packages, Stacks
 
 VARIANTS = {
     "plain": {},
-    "aurora": {"database": "aurora", "database_proxy": "true"},
+    "aurora": {"database": "aurora", "database_proxy": "true", "reserved_concurrency": "options"},
 }
 
 

@@ -132,7 +132,7 @@ def test_app_services_are_given_a_policy_and_the_settings(template: Template) ->
     }
     assert settings.keys() <= {str(field.alias) for field in Settings.model_fields.values()}
     _, policy = only(template, "AWS::IAM::ManagedPolicy")
-    assert policy["ManagedPolicyName"] == "jobs-prod-enqueue"
+    assert text(policy["ManagedPolicyName"]) == "jobs-prod-enqueue-${AWS::Region}"
     may = {
         (action, text(to))
         for one in policy["PolicyDocument"]["Statement"]

@@ -16,7 +16,7 @@ from qstash_jobs import relay
 from qstash_jobs.schedules import SCHEDULES
 from qstash_jobs.settings import settings
 from qstash_jobs.testing import create_test_job
-from tests.conftest import ROOT, forget
+from tests.conftest import forget
 from tests.integration.cli.cloud import REGION, STAGE, Cloud
 from tests.integration.cli.conftest import Jobs
 from tests.integration.cli.worker import Worker
@@ -98,13 +98,6 @@ def test_secrets_are_known_by_their_arns(jobs: Jobs, stage: Cloud) -> None:
     assert os.environ["DATABASE_URL"] == f"{arn}database"
     assert os.environ[KEYS[0]] == os.environ[KEYS[1]] == f"{arn}signing-keys"
     assert TOKEN not in os.environ.values()
-
-
-def test_a_file_of_the_layer_is_found_here(jobs: Jobs, stage: Cloud) -> None:
-    """The certificate authorities of RDS lie beside the package, which is elsewhere in Lambda."""
-    stage.deploy(QSTASH_URL="http://127.0.0.1:9", JOBS_DATABASE_CA="/opt/python/qstash_jobs/rds-ca.pem")
-    assert jobs("list", "--stage", "prod").code == 0
-    assert settings().database_ca == str(ROOT / "shared/qstash_jobs/rds-ca.pem")
 
 
 @pytest.mark.parametrize(
