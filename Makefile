@@ -61,6 +61,9 @@ test-runtime: .venv/test  ## run the built packages on Lambda's own runtime, emu
 # CDK's command line is fetched by the Node of a Python package, in the version that infra/aws/node.py pins.
 CDK = $(BIN)/python -m infra.aws.node
 OF_STAGE = -c stage=$(STAGE) $(CONTEXT)
+OR_UNPROTECT = || { $(BIN)/python -m infra.aws.after_failure; exit 1; }
+# Every stack that a stage can have, whatever the context said when it was deployed.
+OF_ANY_STAGE = -c database=aurora -c reserved_concurrency=options -c aurora_max_acu=256
 
 bootstrap: .venv/deploy  ## prepare an AWS account and region for CDK, once
 	@$(BIN)/python -m infra.aws.bootstrap
@@ -72,13 +75,13 @@ diff: .venv/deploy build  ## what a deployment of the stage would change
 	@$(CDK) diff $(OF_STAGE)
 
 deploy-secrets: .venv/deploy build  ## deploy the stage's secrets alone, empty, to be filled before the rest
-	@$(CDK) deploy Secrets --exclusively --require-approval never $(OF_STAGE)
+	@$(CDK) deploy Secrets --exclusively --require-approval never $(OF_STAGE) $(OR_UNPROTECT)
 
 deploy: .venv/deploy build  ## deploy the stage: migrations, functions, schedules, and a probe that goes the whole way
-	@$(CDK) deploy --all --require-approval never --outputs-file build/outputs-$(STAGE).json $(OF_STAGE)
+	@$(CDK) deploy --all --require-approval never --outputs-file build/outputs-$(STAGE).json $(OF_STAGE) $(OR_UNPROTECT)
 
-destroy: .venv/deploy build  ## remove the stage; files, secrets and a snapshot of Aurora stay
-	@$(CDK) destroy --all $(OF_STAGE)
+destroy: .venv/deploy build  ## remove the stage; its secrets, files and a snapshot of Aurora stay
+	@$(CDK) destroy App Database $(OF_STAGE) $(OF_ANY_STAGE)
 
 clean:  ## remove the virtual environment, local state and build results
 	@if [ -x $(BIN)/jobs ]; then $(BIN)/jobs clean; fi
