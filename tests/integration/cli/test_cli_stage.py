@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from infra.cli.app import app
 from infra.cli.secret_values import KEYS
 from infra.local.qstash import QStashServer
-from qstash_jobs import relay
+from qstash_jobs import relay, schedule_changes
 from qstash_jobs.schedules import SCHEDULES
 from qstash_jobs.settings import settings
 from qstash_jobs.testing import create_test_job
@@ -223,6 +224,21 @@ def test_a_stage_that_is_not(jobs: Jobs, deployed: Cloud, server: QStashServer) 
     assert "jobs rotate-keys --stage prod" in line(done.out, "signing keys")
     assert "make deploy STAGE=prod" in line(done.out, "stacks")
     assert line(done.out, "database").startswith("✓")
+
+
+def test_schedules_put_right_by_hand_stay_the_deployment_s(jobs: Jobs, deployed: Cloud) -> None:
+    """The labels that say whose a schedule is are kept, and so the stack still knows its own, and so is a pause."""
+    qstash = relay.qstash()
+    (was,) = [one for one in schedule_changes.wanted_schedules(SCHEDULES) if one.id == "jobs-prod.reconcile-jobs"]
+    owner = ("jobs.prod.123456789012.eu-central-1", "51af3dc0.DeploymentScheduleReconcileJobs")
+    qstash.put_schedule(was.id, "0 0 1 1 *", replace(was, owner=owner).labelled)
+    qstash.pause_schedule(was.id, paused=True)
+    assert "cron: 0 0 1 1 * → " in jobs("--stage", "prod", "schedules", "diff").out
+    assert "replace jobs-prod.reconcile-jobs" in jobs("--stage", "prod", "schedules", "apply").out
+    found = qstash.schedule(was.id)
+    assert found is not None
+    assert (found.owner, found.paused, found.facts["cron"]) == (owner, True, was.cron)
+    assert jobs("--stage", "prod", "schedules", "diff").code == 0
 
 
 def test_a_stage_whose_secrets_are_empty(jobs: Jobs, cloud: Cloud) -> None:
