@@ -144,7 +144,7 @@ def _limit(connection: Connection, until: float) -> None:
 
 def _run(connection: Connection, revision: str, until: float, held: Connection) -> None:
     """One revision, again and again while others hold what it needs."""
-    patience = min(until, time.monotonic() + PATIENCE.total_seconds())
+    patience = min(until - LOCK_TIMEOUT.total_seconds(), time.monotonic() + PATIENCE.total_seconds())
     pause_seconds = _FIRST_PAUSE_SECONDS
     while True:
         try:
