@@ -132,6 +132,10 @@ def handle(event: Mapping[str, Any], context: LambdaContext, do: Callable[[Reque
             f"Postgres cannot be reached: {error}. Is DATABASE_URL right, and may this function connect there? "
             "Then deploy again."
         ) from error
+    except StatementRefused as error:
+        raise DeploymentStopped(
+            f"Postgres refuses what is asked of it: {error}. Mend that, e.g. what the role of DATABASE_URL may do, and deploy again."
+        ) from error
     except JobsError as error:
         raise DeploymentStopped(_then_again(error)) from error
     log.info("%s %s: %s", request.request_type, answer.physical_id, dict(answer.data))
