@@ -172,6 +172,17 @@ def test_a_migration_that_fails_stops_the_deployment(package: Package, engine: E
     assert "second" not in columns(engine)
 
 
+def test_a_reason_that_is_long(package: Package, caplog: pytest.LogCaptureFixture) -> None:
+    """CloudFormation refuses an answer of more than 4 kB, and would wait for another for an hour: the rest is in the log."""
+    package.add("jobs_0002", "op.execute(\"DO $$ BEGIN RAISE '%', repeat('é', 6000); END $$\")")
+    with pytest.raises(
+        DeploymentStopped, match=r"^the migration jobs_0002 failed: é+ … \(all of it is in the log of"
+    ) as caught:
+        ask(request("migration-before-update", was="jobs_0001", Head="jobs_0002", Starter="false"))
+    assert len(str(caught.value).encode()) < 2200
+    assert "é" * 6000 in caplog.text
+
+
 def test_the_starter_where_an_app_has_such_tables(engine: Engine) -> None:
     """The app's own are left as they are."""
     with engine.begin() as connection:
