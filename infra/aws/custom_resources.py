@@ -110,8 +110,13 @@ def migrations(scope: Construct, surroundings: Surroundings) -> tuple[CfnResourc
         settings=("DATABASE_URL",),
         timeout=_MIGRATION,
     )
-    starter = surroundings.context.starter
-    shared = {"Head": ", ".join(heads(saas=starter)), "Starter": _word(starter)}
+    context = surroundings.context
+    shared = {
+        "Head": ", ".join(heads(saas=context.starter)),
+        "Starter": _word(context.starter),
+        "Database": context.database,
+        "Resync": context.resync,
+    }
     before = step.resource("Before", "Migration", {"Part": "before", **shared})
     after = step.resource("After", "Migration", {"Part": "after", **shared})
     return before, after

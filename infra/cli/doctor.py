@@ -15,6 +15,8 @@ from infra.cli.reading import transaction
 from qstash_jobs.errors import DatabaseUnreachable, PublishFailed
 
 THROTTLED = 429
+_ONCE_MORE = 'make deploy STAGE={} CONTEXT="-c resync=$(date +%s)"'
+"""CloudFormation sees no difference by itself: what is missing is missing outside of the template."""
 PATIENCE = timedelta(minutes=10)
 """A job that could run and waits for longer than two passes of reconcile-jobs is in trouble."""
 
@@ -103,7 +105,7 @@ def _tables() -> Finding:
     if not missing and not of_the_starter:
         return Finding(True, "up to date")
     mend = "jobs migrate --saas" if of_the_starter else "jobs migrate"
-    return Finding(False, f"missing {', '.join(missing + of_the_starter)}; run: {_mend(mend, 'make deploy STAGE={}')}")
+    return Finding(False, f"missing {', '.join(missing + of_the_starter)}; run: {_mend(mend, _ONCE_MORE)}")
 
 
 def _qstash() -> Finding:
@@ -119,7 +121,7 @@ def _qstash() -> Finding:
             return Finding(False, f"it refuses our token, in the region {settings().qstash_url}; {mend}")
         return Finding(False, f"{error} (at {settings().qstash_url}): is QSTASH_URL right?")
     if missing := sorted({f"{settings().schedule_prefix}.{one.id}" for one in SCHEDULES} - known):
-        mend = _mend("jobs schedules apply", 'make deploy STAGE={} CONTEXT="-c resync=now"')
+        mend = _mend("jobs schedules apply", _ONCE_MORE)
         return Finding(False, f"it answers, and has no schedule {', '.join(missing)}; run: {mend}")
     return Finding(True, f"answers, and has the {len(SCHEDULES)} declared schedule{'' if len(SCHEDULES) == 1 else 's'}")
 

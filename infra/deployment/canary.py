@@ -2,6 +2,10 @@
 
 `travel` is that journey, for whoever wants to know whether a stage works: it enqueues a `probe` as an app service does,
 and follows it through QStash and the function's address into the record.
+
+The resource is called by the deployment whose canary arrived last. When the canary stops a deployment, CloudFormation
+undoes it and asks for the one of before, whose name the resource still has: by that the way back is known, which must not
+fail for the same reason, or the stack is stuck between the two.
 """
 
 from __future__ import annotations
@@ -14,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from infra.deployment import diagnosis
-from infra.deployment.custom_resource import Answer, DeploymentStopped, Properties, Request, Time, handle, log
+from infra.deployment.custom_resource import Answer, DeploymentStopped, Properties, Request, Time, handle, insist, log
+from infra.deployment.record import reading
 from qstash_jobs.errors import JobsError
 
 if TYPE_CHECKING:
@@ -60,24 +65,30 @@ def travel(within: timedelta = LONGEST_JOURNEY, *, key: str | None = None) -> Jo
     """Send one `probe` the whole way, and wait for it for so long; one that does not arrive is cancelled. The same `key`
     is the same job, also if it has arrived already.
 
-    Raises `ConfigurationError`, `SettingsUnreachable` and `DatabaseUnreachable` when it cannot even begin.
+    Raises `ConfigurationError` and `SettingsUnreachable` when it cannot even begin, `DatabaseUnreachable` when the record
+    is away, also at the end of that time, and `StatementRefused`.
     """
     from qstash_jobs.dispatch import enqueue
     from qstash_jobs.executions.state import ENDED, Status
     from qstash_jobs.jobs.probe import Probe
 
     began = time.monotonic()
-    until = began + within.total_seconds()
-    job_id = enqueue(Probe(), idempotency_key=key)
+    until = Time(began + within.total_seconds())
+
+    def send() -> UUID:
+        return enqueue(Probe(), idempotency_key=key)
+
+    job_id = insist(send, until) if key else send()
     pause_seconds = _FIRST_PAUSE_SECONDS
-    while (job := _look(job_id)) is not None and job.status not in ENDED and time.monotonic() + pause_seconds < until:
+    while (job := insist(lambda: _look(job_id), until)) is not None and job.status not in ENDED:
         if job.published_at is None:
-            _publish(job_id)
+            insist(lambda: _publish(job_id), until)
+        if until.left.total_seconds() <= pause_seconds:
+            _stop(job_id)
+            job = _look(job_id)
+            break
         time.sleep(pause_seconds)
         pause_seconds = min(pause_seconds * 1.5, _LONGEST_PAUSE_SECONDS)
-    if job is not None and job.status not in ENDED:
-        _stop(job_id)
-        job = _look(job_id)
     if job is not None and job.status is Status.COMPLETED and job.completed_at is not None:
         took = job.completed_at - job.created_at
         said = f"probe {job_id} went the whole way in {took.total_seconds():.1f} s"
@@ -87,27 +98,28 @@ def travel(within: timedelta = LONGEST_JOURNEY, *, key: str | None = None) -> Jo
 
 
 def _answer(request: Request, time: Time) -> Answer:
-    physical_id = request.physical_resource_id or "canary"
     if request.request_type == "Delete":
-        return Answer(physical_id, {"Said": "nothing is sent when a stack goes"})
+        return Answer(request.physical_resource_id or "canary", {"Said": "nothing is sent when a stack goes"})
     of = request.properties(CanaryProperties).of
-    before = request.old_properties(CanaryProperties).of if request.request_type == "Update" else ""
-    back = bool(before) and _failed(before)
-    within = min(LONGEST_JOURNEY, time.less(ANSWERING).left)
-    journey = travel(within, key=f"{'canary back' if back else 'canary'} {of} {request.request_id}")
-    if journey.arrived:
-        return Answer("canary", {"Said": journey.said})
-    if back:
-        log.warning("On the way back the canary did not arrive either: %s", journey.said)
-        return Answer("canary", {"Said": f"on the way back, and {journey.said}"[:1000]})
-    raise DeploymentStopped(journey.said)
+    physical_id = f"canary-{of}"
+    back = request.request_type == "Update" and request.physical_resource_id == physical_id
+    try:
+        journey = travel(min(LONGEST_JOURNEY, time.less(ANSWERING).left), key=f"canary {of} {request.request_id}")
+        if not journey.arrived:
+            raise DeploymentStopped(journey.said)
+    except (DeploymentStopped, JobsError) as error:
+        if not back:
+            raise
+        log.warning("On the way back the canary did not arrive either: %s", error)
+        return Answer(physical_id, {"Said": f"on the way back, and {error}"[:1000]})
+    return Answer(physical_id, {"Said": journey.said})
 
 
 def _look(job_id: UUID) -> Execution | None:
     from qstash_jobs.database import database
     from qstash_jobs.executions import queries
 
-    with database().engine.connect() as connection:
+    with reading(database()) as connection:
         return queries.get(connection, job_id)
 
 
@@ -143,21 +155,3 @@ def _how_far(job_id: UUID, job: Execution | None, waited: timedelta) -> str:
             log.warning("QStash's log not read: %s", error)
     reason = diagnosis.why(job, deliveries, address=settings().url("probe"), qstash_url=settings().qstash_url)
     return f"probe {job_id} did not go the whole way in {waited.total_seconds():.0f} s: {reason.rstrip('.')}."
-
-
-def _failed(of: str) -> bool:
-    """Whether the canary of a deployment was sent and did not arrive. CloudFormation leaves such a state by undoing it, and
-    the way back must not fail for the same reason, or the stack is stuck between the two. (With rollbacks disabled a
-    deployment forward leaves it too; then what the canary says stops nothing.)"""
-    from sqlalchemy import select
-
-    from qstash_jobs.database import database
-    from qstash_jobs.executions.state import Status
-    from qstash_jobs.executions.tables import job_executions
-    from qstash_jobs.jobs.probe import Probe
-
-    job = job_executions.c
-    of_it = job.idempotency_key.startswith(f"canary {of} ", autoescape=True)
-    with database().engine.connect() as connection:
-        found = connection.execute(select(job.status).where(job.job_type == Probe.options.name, of_it)).scalars().all()
-    return bool(found) and Status.COMPLETED not in found

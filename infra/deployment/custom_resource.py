@@ -19,7 +19,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_pascal
 
 from qstash_jobs.errors import (
-    ConfigurationError,
     DatabaseUnreachable,
     JobsError,
     PublishFailed,
@@ -37,6 +36,10 @@ log = logging.getLogger("qstash_jobs.deployment")
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 5.0
+
+LONGEST_REASON_BYTES = 2000
+"""CloudFormation refuses an answer of more than 4 kB, and would wait for another one; CDK's framework adds its own stack.
+Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref-responses.html"""
 
 _GONE_FOR_A_MOMENT = frozenset({408, 425, 429})
 
@@ -120,22 +123,45 @@ def handle(event: Mapping[str, Any], context: LambdaContext, do: Callable[[Reque
     deployment before would go on with the secrets and addresses of that one. Raises `DeploymentStopped`."""
     _begin_anew()
     logging.getLogger("qstash_jobs").setLevel(logging.INFO)
-    request = Request.model_validate(event)
     try:
+        request = Request.model_validate(event)
         answer = do(request, Time.of(context))
-    except ConfigurationError as error:
-        raise DeploymentStopped(_then_again(error)) from error
-    except SettingsUnreachable as error:
-        raise DeploymentStopped(f"AWS did not say what a setting is: {error}. Deploy again.") from error
-    except DatabaseUnreachable as error:
-        raise DeploymentStopped(
-            f"Postgres cannot be reached: {error}. Is DATABASE_URL right, and may this function connect there? "
-            "Then deploy again."
-        ) from error
-    except JobsError as error:
-        raise DeploymentStopped(_then_again(error)) from error
+    except Exception as error:
+        said = sentence(error)
+        log.error("%s", said, exc_info=not isinstance(error, DeploymentStopped | JobsError))
+        raise DeploymentStopped(_cut(said)) from error
     log.info("%s %s: %s", request.request_type, answer.physical_id, dict(answer.data))
     return {"PhysicalResourceId": answer.physical_id, "Data": dict(answer.data)}
+
+
+def sentence(error: Exception) -> str:
+    """Why the deployment stops, and what to do."""
+    match error:
+        case DeploymentStopped():
+            return str(error)
+        case SettingsUnreachable():
+            return f"AWS did not say what a setting is: {error}. Deploy again."
+        case DatabaseUnreachable():
+            return (
+                f"Postgres cannot be reached: {error}. Is DATABASE_URL right, and may this function connect there? "
+                "Then deploy again."
+            )
+        case StatementRefused():
+            return (
+                f"Postgres refuses what is asked of it: {error}. Mend that, e.g. what the role of DATABASE_URL may do, and "
+                "deploy again."
+            )
+        case JobsError():
+            return f"{str(error).rstrip('.')}. Then deploy again."
+    return (
+        f"this function went wrong: {type(error).__name__}: {str(error).rstrip('.')}. Deploy again; if it stays so, its log "
+        "says where that comes from."
+    )
+
+
+def _cut(said: str) -> str:
+    kept = said.encode(errors="replace")[:LONGEST_REASON_BYTES].decode(errors="ignore")
+    return said if kept == said else f"{kept} … (all of it is in the log of this function)"
 
 
 def insist(step: Callable[[], T], until: Time) -> T:
@@ -169,10 +195,6 @@ def _properties(model: type[P], given: Mapping[str, Any]) -> P:
         raise DeploymentStopped(
             f"the property {name} of the template: {first['msg']}. Mend that in the stack, and deploy again."
         ) from None
-
-
-def _then_again(error: JobsError) -> str:
-    return f"{str(error).rstrip('.')}. Then deploy again."
 
 
 def _begin_anew() -> None:

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from infra.deployment.custom_resource import Answer, DeploymentStopped, Properties, Request, Time, handle, insist
+from infra.deployment.custom_resource import Answer, DeploymentStopped, Properties, Request, Time, handle, insist, log
+from qstash_jobs.errors import JobsError
 
 if TYPE_CHECKING:
     from qstash_jobs.request import LambdaContext
@@ -56,59 +57,79 @@ def _answer(request: Request, time: Time) -> Answer:
         return Answer(request.physical_resource_id or "migrations", {"Said": said})
     properties = request.properties(MigrationProperties)
     before = request.old_properties(MigrationProperties) if request.request_type == "Update" else None
-    said = _way_back(properties, before) or _migrate(properties, time.less(ANSWERING))
-    return Answer(f"migrations-{properties.part}", {"Said": said})
+    return Answer(f"migrations-{properties.part}", {"Said": _said(properties, before, time.less(ANSWERING))})
 
 
-def _way_back(properties: MigrationProperties, before: MigrationProperties | None) -> str | None:
-    """What is to be said if this is a rollback, in which CloudFormation asks for the older revisions: either still of
-    the newer package, or already of the older one."""
+def _said(properties: MigrationProperties, before: MigrationProperties | None, time: Time) -> str:
+    """What was done. A rollback asks for older revisions, either still of the newer package, whose own may be what failed,
+    or already of the older one, which lacks nothing."""
     from infra import migrations
-
-    known = migrations.known()
-    older = properties.heads & known - set(migrations.heads())
-    newer = before.heads - known if before is not None else set()
-    if not older and not newer:
-        return None
-    asked = ", ".join(sorted(properties.heads)) or "nothing"
-    return f"nothing was taken back to {asked}: the tables stay as they are, and the functions of before work with them"
-
-
-def _migrate(properties: MigrationProperties, time: Time) -> str:
-    from infra import migrations
-    from infra.migrations.advance import MigrationBroken, MigrationFailed, advance
-    from qstash_jobs.database import Database
     from qstash_jobs.settings import settings
 
-    url = settings().secret("DATABASE_URL")
-    reaching = time.within(REACHING)
-    _reach(url, reaching)
-    part = migrations.Part(properties.part)
-    patient = Database(url, time.left)
+    asked = ", ".join(sorted(properties.heads)) or "nothing"
+    kept = f"nothing was taken back to {asked}: the tables stay as they are, and the functions of before work with them"
+    if properties.heads & migrations.known() - set(migrations.heads()):
+        return kept
+    back = before is not None and _is_older(properties.heads, before.heads)
     try:
-        with patient.engine.connect() as connection:
-            ahead = migrations.unknown(connection)
-        if missing := sorted(properties.heads - migrations.known() - set(ahead)):
-            raise DeploymentStopped(
-                f"the template asks for {', '.join(missing)}, which this package does not have: build it again with "
-                "`make build`, and deploy again."
-            )
-        ran = insist(lambda: advance(patient, part=part, saas=properties.starter, within=time.left), reaching)
-    except (MigrationFailed, MigrationBroken) as error:
-        raise DeploymentStopped(f"{error}. {_WHAT_STANDS[properties.part]} Mend it, and deploy again.") from error
-    finally:
-        patient.close()
-    if ran:
+        url = settings().secret("DATABASE_URL")
+        ahead, missing = _look(url, properties, time.within(REACHING))
+    except JobsError as error:
+        if not back:
+            raise
+        log.warning("On the way back the database was not looked at: %s", error)
+        return kept
+    if back and not missing:
+        return kept
+    if wanting := sorted(properties.heads - migrations.known() - set(ahead)):
+        raise DeploymentStopped(
+            f"the template asks for {', '.join(wanting)}, which this package does not have: build it again with "
+            "`make build`, and deploy again."
+        )
+    if ran := _migrate(url, properties, time):
         return f"{len(ran)} migration{'' if len(ran) == 1 else 's'} ran: {', '.join(ran)}"
     return f"up to date; the database is ahead, with {', '.join(ahead)}" if ahead else "up to date"
 
 
-def _reach(url: str, until: Time) -> None:
-    """Find out soon whether Postgres answers; a migration itself may take its time."""
+def _is_older(heads: set[str], than: set[str]) -> bool:
+    """Whether a branch goes back, and none goes forward."""
+    from infra.migrations import branch_of
+
+    were = {branch_of(one): one for one in than}
+    moved = {one for one in heads if one != were.get(branch_of(one), one)}
+    return bool(moved) and all(one < were[branch_of(one)] for one in moved)
+
+
+def _look(url: str, properties: MigrationProperties, until: Time) -> tuple[list[str], list[str]]:
+    """What the database has and this package does not know, and what it lacks. Finds out soon whether Postgres answers; a
+    migration itself may take its time."""
+    from infra import migrations
+    from infra.deployment.record import reading
     from qstash_jobs.database import Database
 
     quick = Database(url, CONNECTING)
+
+    def look() -> tuple[list[str], list[str]]:
+        with reading(quick) as connection:
+            missing = migrations.pending(connection, saas=properties.starter, part=migrations.Part(properties.part))
+            return migrations.unknown(connection), missing
+
     try:
-        insist(lambda: quick.run("SELECT 1"), until)
+        return insist(look, until)
     finally:
         quick.close()
+
+
+def _migrate(url: str, properties: MigrationProperties, time: Time) -> list[str]:
+    from infra.migrations import Part
+    from infra.migrations.advance import MigrationBroken, MigrationFailed, advance
+    from qstash_jobs.database import Database
+
+    patient = Database(url, time.left)
+    part, saas = Part(properties.part), properties.starter
+    try:
+        return insist(lambda: advance(patient, part=part, saas=saas, within=time.left), time.within(REACHING))
+    except (MigrationFailed, MigrationBroken) as error:
+        raise DeploymentStopped(f"{error}. {_WHAT_STANDS[properties.part]} Mend it, and deploy again.") from error
+    finally:
+        patient.close()

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from infra.deployment import refusals
+from infra.deployment import custom_resource, refusals
 from infra.deployment.custom_resource import Answer, DeploymentStopped, Properties, Request, Time, handle, insist, log
 from qstash_jobs.errors import JobsError, PublishFailed
 
@@ -40,8 +40,6 @@ class Identity(Properties):
     destination: str | None = None
     owner: str | None = None
     """The stage, account and region, e.g. `jobs.prod.123456789012.eu-central-1`; older versions had none."""
-    skip_delete: bool = False
-    """Leave the schedule where it is when the resource goes: for when QStash is not to be reached any more."""
 
 
 class ScheduleProperties(Identity):
@@ -148,11 +146,11 @@ def _delete(request: Request, time: Time) -> Answer:
     schedule_id = request.physical_resource_id or ""
     kept = Answer(schedule_id, {})
     properties = request.properties(Identity)
-    if properties.skip_delete or not _SCHEDULE_ID.fullmatch(schedule_id):
+    if not _SCHEDULE_ID.fullmatch(schedule_id):
         log.info("Nothing deleted for %s", schedule_id)
         return kept
-    qstash = insist(relay.qstash, time)
     try:
+        qstash = insist(relay.qstash, time)
         found = insist(lambda: qstash.schedule(schedule_id), time)
         if found is None:
             return kept
@@ -160,10 +158,12 @@ def _delete(request: Request, time: Time) -> Answer:
             log.warning("Schedule %s not deleted: it belongs to %s", schedule_id, _owner_of(found))
             return kept
         insist(lambda: qstash.delete_schedule(schedule_id), time)
-    except PublishFailed as error:
+    except JobsError as error:
+        what = f"the schedule {schedule_id}"
+        why = _sentence(error, what) if isinstance(error, PublishFailed) else custom_resource.sentence(error)
         raise DeploymentStopped(
-            f"{_sentence(error, f'the schedule {schedule_id}')} To delete the stack without it: aws cloudformation "
-            f"delete-stack --retain-resources {request.logical_resource_id}"
+            f"{why} To delete the stack without it: aws cloudformation delete-stack --stack-name {_stack_name(request)} "
+            f"--retain-resources {request.logical_resource_id}"
         ) from error
     return kept
 
@@ -182,6 +182,11 @@ def _wanted(request: Request, properties: ScheduleProperties) -> Wanted:
 def _resource(request: Request) -> str:
     """The resource of the stack, e.g. `51af3dc0.ScheduleReconcileJobs`; a stack that is made anew has another id."""
     return f"{_stack(request)}.{request.logical_resource_id}"
+
+
+def _stack_name(request: Request) -> str:
+    """From its ARN, e.g. `arn:aws:cloudformation:eu-central-1:123456789012:stack/jobs-prod/51af3dc0-…`."""
+    return request.stack_id.split("/")[-2] if "/" in request.stack_id else "NAME"
 
 
 def _stack(request: Request) -> str:

@@ -93,16 +93,20 @@ def pending(connection: Connection, *, saas: bool = False, part: Part | None = N
 
     With `Part.BEFORE` those that run before the functions change: without the revisions of `Part.AFTER` at the end. One
     of those that another follows belongs to an earlier release, and runs with it.
+
+    In a branch where a newer package has been, only what counts higher than its revision is lacking: that package did
+    not have it either, or it would stand at the head.
     """
     scripts = ScriptDirectory.from_config(_config())
     applied = _applied(connection, scripts)
     ahead = unknown(connection)
     found: list[str] = []
     for branch in _branches(scripts, saas=saas):
-        if any(one.startswith(f"{branch}_") for one in ahead):
-            continue
+        there = max((one for one in ahead if branch_of(one) == branch), default="")
         newest_first = [
-            script for script in scripts.iterate_revisions(f"{branch}@head", "base") if script.revision not in applied
+            script
+            for script in scripts.iterate_revisions(f"{branch}@head", "base")
+            if script.revision not in applied and script.revision > there
         ]
         if part is Part.BEFORE:
             newest_first = list(dropwhile(lambda script: part_of(script) is Part.AFTER, newest_first))
@@ -123,6 +127,11 @@ def heads(*, saas: bool = True) -> list[str]:
     """The newest revision of each branch that this package has."""
     scripts = ScriptDirectory.from_config(_config())
     return [scripts.get_revision(f"{branch}@head").revision for branch in _branches(scripts, saas=saas)]
+
+
+def branch_of(revision: str) -> str:
+    """The branch that a revision's name begins with, also of one that this package does not have."""
+    return revision.partition("_")[0]
 
 
 def known() -> set[str]:

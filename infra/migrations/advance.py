@@ -55,7 +55,7 @@ class MigrationWaits(JobsError):
 
 
 class DatabaseAhead(JobsError):
-    """The database has a revision that this package does not know, and lacks another that it has."""
+    """The database has a revision that this package does not know, and lacks another that this one has."""
 
 
 def advance(database: Database, *, part: Part | None = None, saas: bool = False, within: timedelta) -> list[str]:
@@ -75,12 +75,10 @@ def advance(database: Database, *, part: Part | None = None, saas: bool = False,
             _limit(connection, until)
             missing = migrations.pending(connection, saas=saas, part=part)
             ahead = migrations.unknown(connection)
+            lacking = migrations.pending(connection, saas=saas) if ahead else []
             connection.rollback()
-            if ahead and missing:
-                raise DatabaseAhead(
-                    f"the database has {', '.join(ahead)}, which this version does not know, and lacks "
-                    f"{', '.join(missing)}: two versions went different ways. Make one that has both"
-                )
+            if lacking:
+                raise DatabaseAhead(_different_ways(ahead, lacking))
             for revision in missing:
                 held.execute(text("SELECT 1"))  # else somebody else may be at it by now
                 _run(connection, revision, until, held)
@@ -90,6 +88,17 @@ def advance(database: Database, *, part: Part | None = None, saas: bool = False,
     except OSError as error:
         raise DatabaseUnreachable(str(error)) from None
     return ran
+
+
+def _different_ways(ahead: list[str], lacking: list[str]) -> str:
+    said = (
+        f"the database has {', '.join(ahead)}, which this version does not know, and lacks {', '.join(lacking)}: two "
+        "versions went different ways. Make one that has both"
+    )
+    ours = {migrations.branch_of(one) for one in migrations.known()}
+    for branch in sorted({migrations.branch_of(one) for one in ahead} - ours):
+        said += f". If {branch} was given up: jobs migrate --down --to {branch}@base, with a version that has it"
+    return said
 
 
 @contextmanager
@@ -135,7 +144,7 @@ def _limit(connection: Connection, until: float) -> None:
 
 def _run(connection: Connection, revision: str, until: float, held: Connection) -> None:
     """One revision, again and again while others hold what it needs."""
-    patience = min(until, time.monotonic() + PATIENCE.total_seconds())
+    patience = min(until - LOCK_TIMEOUT.total_seconds(), time.monotonic() + PATIENCE.total_seconds())
     pause_seconds = _FIRST_PAUSE_SECONDS
     while True:
         try:

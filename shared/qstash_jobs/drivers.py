@@ -18,6 +18,17 @@ Row = Sequence[Any]
 
 CONNECTION_FAILURE = "08006"
 
+KEEPALIVE = {"idle": 60, "interval": 10, "count": 6}
+"""In seconds, and how often: what lies between ends a connection on which nothing is said, AWS's NAT after 350 s, and a long
+statement says nothing; the system's own default is two hours.
+Source: https://docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-troubleshooting.html"""
+
+_KEEPALIVE_OPTIONS = {
+    "idle": getattr(socket, "TCP_KEEPIDLE", getattr(socket, "TCP_KEEPALIVE", None)),  # the latter is macOS's
+    "interval": getattr(socket, "TCP_KEEPINTVL", None),
+    "count": getattr(socket, "TCP_KEEPCNT", None),
+}
+
 _MESSAGE = struct.Struct(">cI")
 """What a message begins with: its kind, `d` for a row of a COPY, and its length, in which these four bytes count.
 Source: https://www.postgresql.org/docs/current/protocol-message-formats.html"""
@@ -106,6 +117,9 @@ def _stream(address: str | tuple[str, int], timeout_seconds: float) -> socket.so
     if isinstance(address, tuple):
         stream = socket.create_connection(address, timeout_seconds)
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, option in _KEEPALIVE_OPTIONS.items():
+            if option is not None:
+                stream.setsockopt(socket.IPPROTO_TCP, option, KEEPALIVE[name])
         return stream
     stream = socket.socket(socket.AF_UNIX)
     try:
@@ -172,7 +186,12 @@ class Psycopg:
     def connect(self, dsn: Dsn, timeout_seconds: float) -> Any:
         # Without prepared statements, which a transaction pooler would look for on another connection.
         connection = _psycopg_connection().connect(
-            **dsn.psycopg(timeout_seconds), autocommit=True, prepare_threshold=None
+            **dsn.psycopg(timeout_seconds),
+            keepalives_idle=KEEPALIVE["idle"],
+            keepalives_interval=KEEPALIVE["interval"],
+            keepalives_count=KEEPALIVE["count"],
+            autocommit=True,
+            prepare_threshold=None,
         )
         connection.timeout_seconds = timeout_seconds
         return connection

@@ -206,3 +206,8 @@ def test_the_authorities_of_rds_are_in_the_layer() -> None:
         names |= {value for part in one["subject"] for key, value in part if key == "commonName"}  # type: ignore[misc]
     assert {"Amazon RDS eu-central-1 Root CA RSA2048 G1", "Amazon RDS us-east-1 Root CA ECC384 G1"} <= names
     assert {"Amazon Root CA 1", "Amazon Root CA 4"} <= names
+
+
+def test_a_stage_that_moves_to_aurora_is_migrated(aurora: Stacks) -> None:
+    """The same revisions in another database: CloudFormation sees by the kind of it that they are to run there."""
+    assert [one["Database"] for one in of_type(aurora["jobs-prod"], "Custom::Migration").values()] == ["aurora"] * 2

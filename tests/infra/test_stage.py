@@ -201,6 +201,7 @@ def test_migrations_say_what_the_package_has(template: Template, built: Packages
     """So CloudFormation asks again when there is a new revision."""
     for one in of_type(template, "Custom::Migration").values():
         assert (one["Head"], one["Starter"]) == (", ".join(heads(saas=False)), "false")
+        assert (one["Database"], one["Resync"]) == ("dsn", "")
     _, step = lambda_named(template, "deployment-migrate")
     assert step["Handler"] == "infra.deployment.migrate.handler"
     assert environment(step)["DATABASE_URL"].endswith(":secret:jobs/prod/database")
@@ -273,7 +274,7 @@ def test_the_handlers_read_what_the_template_says(template: Template) -> None:
 
     for type_, model, besides in (
         ("QStashSchedule", ScheduleProperties, {"Resync"}),
-        ("Migration", MigrationProperties, set()),
+        ("Migration", MigrationProperties, {"Database", "Resync"}),
         ("Canary", CanaryProperties, set()),
     ):
         known = {to_pascal(name) for name in model.model_fields}
@@ -298,14 +299,14 @@ def test_the_handlers_read_what_the_template_says(template: Template) -> None:
 
 
 def test_a_context_is_passed_on_to_the_steps(built: Packages) -> None:
-    """To adopt schedules, to compare them once more, to bring the starter's tables, to tell somebody of alarms."""
+    """To adopt schedules, to compare them and the tables once more, to bring the starter's, to tell somebody of alarms."""
     made = synthesised(
         built, adopt_schedules="true", resync="again", starter="true", alarm_email="ops@example.com", qstash_plan="payg"
     )["jobs-prod"]
     for one in of_type(made, "Custom::QStashSchedule").values():
         assert (one["Adopt"], one["Resync"]) == ("true", "again")
     for one in of_type(made, "Custom::Migration").values():
-        assert (one["Head"], one["Starter"]) == (", ".join(heads(saas=True)), "true")
+        assert (one["Head"], one["Starter"], one["Resync"]) == (", ".join(heads(saas=True)), "true", "again")
     _, subscription = only(made, "AWS::SNS::Subscription")
     assert (subscription["Protocol"], subscription["Endpoint"]) == ("email", "ops@example.com")
     _, step = lambda_named(made, "deployment-schedule")

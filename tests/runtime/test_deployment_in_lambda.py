@@ -94,7 +94,7 @@ def test_the_canary_goes_the_whole_way(world: World) -> None:
     environment = world.stage.start_of_deployment("canary")
     try:
         name, data = ask(environment, sample("canary-create"))
-        assert (name, "went the whole way in" in data["Said"]) == ("canary", True), data
+        assert (name, "went the whole way in" in data["Said"]) == ("canary-6f1d0c9b8a7e5432", True), data
     finally:
         environment.stop()
     assert [tuple(row) for row in world.ask("SELECT job_type, status, attempts FROM job_executions")] == [

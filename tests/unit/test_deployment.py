@@ -6,17 +6,19 @@ import ast
 import json
 import re
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from infra.deployment.canary import CanaryProperties
-from infra.deployment.custom_resource import Properties, Request
+from infra.deployment.custom_resource import Answer, DeploymentStopped, Properties, Request, Time, handle
 from infra.deployment.diagnosis import why
 from infra.deployment.migrate import MigrationProperties
 from infra.deployment.refusals import as_error, sentence
 from infra.deployment.schedule import ScheduleProperties
 from qstash_jobs.qstash import Delivery
+from qstash_jobs.testing import Context
 from tests.conftest import ROOT
 from tests.unit.executions_sample import waiting
 from tests.unit.test_imports import HEAVY, imported_by
@@ -98,7 +100,8 @@ def test_events_are_as_the_provider_framework_sends_them(path: Path) -> None:
     request = Request.model_validate(event)
     model = MODELS[event["ResourceType"]]
     known = {str(field.alias) for field in model.model_fields.values()}
-    unread = {"ServiceToken", "ServiceTimeout", "Resync"}  # CloudFormation's own; and what only makes it ask again
+    # CloudFormation's own; and what only makes it ask again
+    unread = {"ServiceToken", "ServiceTimeout", "Resync", "Database"}
     for properties in (request.resource_properties, request.old_resource_properties):
         assert set(map(type, properties.values())) <= {str}
         assert set(properties) <= known | unread
@@ -148,3 +151,19 @@ def test_answers_are_read_as_ours_only_if_they_are(answer: str, means: str) -> N
     """Anything may answer at an address."""
     said = why(waiting(), [delivery(status=503, answer=answer)], address="https://a.example", qstash_url="https://q")
     assert means in f"{said}."
+
+
+def test_what_nobody_thought_of_is_a_sentence_too(caplog: pytest.LogCaptureFixture) -> None:
+    """What it is and what to do; the place is in the log."""
+
+    def do(_request: Request, _time: Time) -> Answer:
+        return Answer("", {})["Said"]  # type: ignore[no-any-return,index]
+
+    event = json.loads(EVENTS[0].read_text())
+    with pytest.raises(DeploymentStopped) as caught:
+        handle(event, Context(timedelta(seconds=1)), do)
+    assert str(caught.value) == (
+        "this function went wrong: TypeError: 'Answer' object is not subscriptable. Deploy again; if it stays so, its log says "
+        "where that comes from."
+    )
+    assert "in do" in caplog.text

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 
 from infra.cli.app import app
 from infra.cli.secret_values import KEYS
@@ -17,7 +18,7 @@ from qstash_jobs import relay, schedule_changes
 from qstash_jobs.schedules import SCHEDULES
 from qstash_jobs.settings import settings
 from qstash_jobs.testing import create_test_job
-from tests.conftest import forget
+from tests.conftest import engine_for, forget
 from tests.integration.cli.cloud import REGION, STAGE, Cloud
 from tests.integration.cli.conftest import Jobs
 from tests.integration.cli.worker import Worker
@@ -239,6 +240,17 @@ def test_schedules_put_right_by_hand_stay_the_deployment_s(jobs: Jobs, deployed:
     assert found is not None
     assert (found.owner, found.paused, found.facts["cron"]) == (owner, True, was.cron)
     assert jobs("--stage", "prod", "schedules", "diff").code == 0
+
+
+def test_a_stage_whose_database_is_an_older_one(jobs: Jobs, stage: Cloud, database_url: str) -> None:
+    """A backup, or another DSN: CloudFormation sees no difference, so the deployment is to ask once more."""
+    engine = engine_for(database_url)
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE job_migrations"))
+    engine.dispose()
+    done = jobs("doctor", "--stage", "prod", "--no-canary")
+    said = 'missing jobs_0001; run: make deploy STAGE=prod CONTEXT="-c resync=$(date +%s)"'
+    assert said in " ".join(done.out.split())
 
 
 def test_a_stage_whose_secrets_are_empty(jobs: Jobs, cloud: Cloud) -> None:

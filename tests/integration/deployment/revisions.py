@@ -23,13 +23,13 @@ class Package:
             shutil.copy(file, self.versions)
         monkeypatch.setattr(migrations, "__file__", str(folder / "__init__.py"))
 
-    def add(self, revision: str, upgrade: str, *, part: str | None = None) -> Path:
-        """One more revision, e.g. `jobs_0002`, behind the one of the number before it."""
+    def add(self, revision: str, upgrade: str, *, part: str | None = None, behind: str | None = None) -> Path:
+        """One more revision, e.g. `jobs_0002`, behind the one of the number before it, or the one that is named."""
         branch, number = revision.split("_")
         path = self.versions / f"{revision}_test.py"
         path.write_text(
             '"""For a test."""\n\nimport sqlalchemy as sa\nfrom alembic import op\n\n'
-            f"revision = {revision!r}\ndown_revision = {f'{branch}_{int(number) - 1:04}'!r}\n"
+            f"revision = {revision!r}\ndown_revision = {behind or f'{branch}_{int(number) - 1:04}'!r}\n"
             "branch_labels = None\ndepends_on = None\n"
             + (f"part = {part!r}\n" if part else "")
             + f"\n\ndef upgrade():\n{indent(upgrade, '    ')}\n"
@@ -38,7 +38,8 @@ class Package:
 
     def remove(self, revision: str) -> None:
         """As the release before this revision has it."""
-        (self.versions / f"{revision}_test.py").unlink()
+        (file,) = self.versions.glob(f"{revision}_*.py")
+        file.unlink()
 
 
 def column(name: str, table: str = "job_executions") -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 
 from infra import migrations
@@ -243,6 +245,33 @@ def test_versions_that_went_different_ways(one: Database, package: Package) -> N
         run(one, saas=True)
 
 
+@pytest.mark.parametrize("of", Part)
+@pytest.mark.parametrize("part", [None, *Part])
+def test_a_revision_in_the_place_of_one_that_ran(one: Database, package: Package, part: Part | None, of: Part) -> None:
+    """Two versions went different ways within one branch: that is found out in each part, before the functions change."""
+    package.add("jobs_0002", column("second"))
+    run(one)
+    package.remove("jobs_0002")
+    package.add("jobs_0003", column("third"), behind="jobs_0001", part=of.value)
+    with pytest.raises(DatabaseAhead, match=r"the database has jobs_0002, .* and lacks jobs_0003"):
+        run(one, part)
+
+
+def test_a_branch_that_was_given_up(one: Database, package: Package) -> None:
+    """With its tables still there the others do not go on; once they are taken away, they do."""
+    run(one, saas=True)
+    package.remove("saas_0001")
+    assert run(one) == []
+    package.add("jobs_0002", column("second"))
+    with pytest.raises(
+        DatabaseAhead, match=r"has saas_0001, .*If saas was given up: jobs migrate --down --to saas@base"
+    ):
+        run(one)
+    with one.engine.begin() as connection:
+        connection.execute(text("DELETE FROM job_migrations WHERE version_num = 'saas_0001'"))
+    assert run(one) == ["jobs_0002"]
+
+
 def test_a_connection_that_is_lost_within_a_revision(one: Database, package: Package, engine: Engine) -> None:
     """It is an outage, and nothing of the revision stays."""
     package.add("jobs_0002", f"{column('second')}\nop.execute('SELECT pg_terminate_backend(pg_backend_pid())')")
@@ -318,3 +347,10 @@ def test_every_revision_names_its_branch() -> None:
     versions = Path(migrations.__file__).parent / "versions"
     assert {path.name.partition("_")[0] for path in versions.glob("*.py")} == {"jobs", "saas"}
     assert {one.partition("_")[0] for one in migrations.known()} == {"jobs", "saas"}
+
+
+def test_revisions_count_up_along_their_branch() -> None:
+    """By that a revision which the database lacks is told from one that a newer version left behind."""
+    for script in ScriptDirectory(str(Path(migrations.__file__).parent)).walk_revisions():
+        assert re.fullmatch(r"(jobs|saas)_\d{4}", script.revision)
+        assert script.down_revision is None or str(script.down_revision) < script.revision

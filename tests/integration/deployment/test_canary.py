@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from qstash_jobs.testing import Context
 from tests.conftest import CURRENT_KEY, NEXT_KEY, ROOT, forget
 from tests.integration.deployment.between import Answer, Between, Exchange, Tamper, honest
 from tests.integration.deployment.conftest import sample
+from tests.integration.postgres.conftest import Wire, wired
 from tests.waiting import until
 
 SHORT = timedelta(seconds=4)
@@ -84,6 +86,16 @@ def stage(environment: pytest.MonkeyPatch, database_url: str) -> Iterator[Stage]
 
 
 @pytest.fixture
+def wire(stage: Stage) -> Iterator[Wire]:
+    """Between us and Postgres; the functions have a way of their own."""
+    with wired(stage.database_url) as made:
+        stage.environment.setenv("DATABASE_URL", made.url(stage.database_url))
+        forget()
+        yield made
+        forget()
+
+
+@pytest.fixture
 def answering() -> Iterator[Between]:
     """Something else that answers where a function should."""
     made = Between("http://127.0.0.1:9")
@@ -132,7 +144,8 @@ def test_the_resource_answers_what_happened(stage: Stage) -> None:
     stage.deploy()
     for name in ("canary-create", "canary-update"):
         physical_id, said = ask(request(name))
-        assert (physical_id, said[:6], "went the whole way in" in said) == ("canary", "probe ", True)
+        assert physical_id == f"canary-{sample(name)['ResourceProperties']['Of']}"
+        assert re.match(r"probe .* went the whole way in", said)
     assert [row["status"] for row in rows()] == ["completed", "completed"]
 
 
@@ -147,7 +160,7 @@ def test_a_request_that_is_repeated_sends_no_other(stage: Stage) -> None:
 def test_delete_sends_nothing(stage: Stage) -> None:
     """The functions may be gone by then."""
     stage.environment.setenv("DATABASE_URL", "")
-    assert ask(sample("canary-delete")) == ("canary", "nothing is sent when a stack goes")
+    assert ask(sample("canary-delete")) == ("canary-90ab12cd34ef5678", "nothing is sent when a stack goes")
 
 
 def test_an_address_that_is_not_ready_at_once(stage: Stage) -> None:
@@ -276,24 +289,63 @@ def test_a_deployment_stops_when_it_does_not_arrive(stage: Stage, monkeypatch: p
     assert time.monotonic() - began < 6
 
 
+def update(to: str, before: str, last: str) -> dict[str, Any]:
+    """From one deployment to another, where `last` is the one whose canary arrived last: its id is the resource's."""
+    event = sample("canary-update", request={"RequestId": str(uuid4()), "PhysicalResourceId": f"canary-{last}"}, Of=to)
+    event["OldResourceProperties"]["Of"] = before
+    return event
+
+
 def test_the_way_back_does_not_stop(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """CloudFormation undoes what the canary stopped, and asks it again about the state of before: if that does not work
     either, because the keys are wrong outside the stack, the stack must not be stuck between the two."""
     monkeypatch.setattr(canary, "LONGEST_JOURNEY", timedelta(seconds=2))
     stage.deploy(**OTHER_KEYS)
-    forward = request("canary-update", Of="new")
     with pytest.raises(DeploymentStopped):
-        ask(forward)
-    back = request("canary-update", Of="old")
-    back["OldResourceProperties"]["Of"] = "new"
-    physical_id, said = ask(back)
-    assert physical_id == "canary"
+        ask(update("new", before="old", last="old"))
+    physical_id, said = ask(update("old", before="new", last="old"))
+    assert physical_id == "canary-old"
     assert said.startswith("on the way back, and probe ")
     assert "which answered 401" in said
-    onward = request("canary-update", Of="newer")
-    onward["OldResourceProperties"]["Of"] = "old"
-    with pytest.raises(DeploymentStopped):  # the next deployment is none of that
-        ask(onward)
+    for before in ("old", "new"):  # the next deployment is none of that, also if nobody took the one before back
+        with pytest.raises(DeploymentStopped):
+            ask(update("newer", before=before, last="old"))
+
+
+def test_a_way_back_without_postgres(stage: Stage, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is what stopped the deployment, with a sentence; the way back is known without it."""
+    monkeypatch.setattr(canary, "LONGEST_JOURNEY", timedelta(seconds=1))
+    wire.refuse()
+    with pytest.raises(DeploymentStopped, match=r"^Postgres cannot be reached: .* Then deploy again\.$"):
+        ask(update("new", before="old", last="old"))
+    physical_id, said = ask(update("old", before="new", last="old"))
+    assert physical_id == "canary-old"
+    assert said.startswith("on the way back, and ")
+
+
+def test_postgres_goes_away_for_a_while(stage: Stage, wire: Wire) -> None:
+    """It is looked for again, and nothing is lost of a probe that arrives meanwhile."""
+
+    def away(exchange: Exchange) -> Answer:
+        wire.refuse()
+        again.start()
+        return honest(exchange)
+
+    again = threading.Timer(1.5, wire.listen)
+    stage.deploy(front=away)
+    assert canary.travel(timedelta(seconds=30)).arrived
+    again.join()
+
+
+def test_postgres_goes_away_for_good(stage: Stage, wire: Wire) -> None:
+    """A sentence, once the time is up."""
+    stage.deploy(**OTHER_KEYS)
+    timer = threading.Timer(0.5, wire.refuse)
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(DeploymentStopped, match=r"^Postgres cannot be reached"):
+        ask(request("canary-create"), seconds=canary.ANSWERING.total_seconds() + 3)
+    assert 2 < time.monotonic() - began < 6
 
 
 def test_settings_that_are_missing(stage: Stage) -> None:

@@ -14,7 +14,7 @@ from infra.deployment import custom_resource, migrate
 from infra.deployment.custom_resource import DeploymentStopped
 from infra.migrations import advance, heads
 from qstash_jobs.testing import Context
-from tests.conftest import forget
+from tests.conftest import engine_for, forget
 from tests.integration.deployment.conftest import columns, sample
 from tests.integration.deployment.revisions import Package, column
 
@@ -92,16 +92,53 @@ def test_a_rollback_while_the_package_is_still_the_newer(package: Package, engin
     assert said.startswith("nothing was taken back to jobs_0001, saas_0001")
 
 
-def test_a_rollback_with_the_older_package(package: Package, engine: Engine, environment: pytest.MonkeyPatch) -> None:
-    """The migration had run and something else failed: the column stays, and Postgres need not even be there."""
+def test_a_rollback_with_the_older_package(
+    package: Package, engine: Engine, environment: pytest.MonkeyPatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The migration had run and something else failed: the column stays. It is waited for Postgres, which need not come."""
+    monkeypatch.setattr(migrate, "REACHING", timedelta(seconds=1))
     package.add("jobs_0002", column("second"))
     assert ask(request("migration-before-update", was="jobs_0001", Head="jobs_0002", Starter="false"))[1].startswith(
         "1 "
     )
     package.remove("jobs_0002")
-    environment.setenv("DATABASE_URL", AWAY)
     back = request("migration-before-update", was="jobs_0002", Head="jobs_0001", Starter="false")
-    assert ask(back)[1].startswith("nothing was taken back to jobs_0001")
+    for url in (None, AWAY, ""):
+        if url is not None:
+            environment.setenv("DATABASE_URL", url)
+        assert ask(back)[1].startswith("nothing was taken back to jobs_0001")
+    assert "second" in columns(engine)
+
+
+def test_a_release_without_the_starter(package: Package, engine: Engine, environment: pytest.MonkeyPatch) -> None:
+    """It deletes the starter's revision, as the how-to says, and brings one of the record: that is no way back."""
+    package.remove("saas_0001")
+    package.add("jobs_0002", column("second"))
+    event = request("migration-before-update", was="jobs_0001, saas_0001", Starter="true")
+    assert ask(event) == (BEFORE, "1 migration ran: jobs_0002")
+    assert "second" in columns(engine)
+
+
+def test_a_revision_that_gave_way_to_another(package: Package, engine: Engine) -> None:
+    """Before it ran it is as if it had never been; after that the deployment stops, because nobody has tried both."""
+    package.add("jobs_0003", column("third"), behind="jobs_0001")
+    event = request("migration-before-update", was="jobs_0002", Starter="false", Head="jobs_0003")
+    assert ask(event) == (BEFORE, "1 migration ran: jobs_0003")
+    package.remove("jobs_0003")
+    package.add("jobs_0004", column("fourth"), behind="jobs_0001")
+    event = request("migration-before-update", was="jobs_0003", Starter="false", Head="jobs_0004")
+    with pytest.raises(
+        DeploymentStopped, match=r"has jobs_0003, .* and lacks jobs_0004: two versions went different ways"
+    ):
+        ask(event)
+    assert "fourth" not in columns(engine)
+
+
+def test_a_way_back_to_what_the_database_lacks(package: Package, engine: Engine) -> None:
+    """The newer revision was taken back by hand, and a backup knows nothing of either: what is missing comes."""
+    package.add("jobs_0002", column("second"))
+    event = request("migration-before-update", was="jobs_0003", Starter="false", Head="jobs_0002")
+    assert ask(event) == (BEFORE, "1 migration ran: jobs_0002")
     assert "second" in columns(engine)
 
 
@@ -133,6 +170,17 @@ def test_a_migration_that_fails_stops_the_deployment(package: Package, engine: E
     assert {"before": "functions of the version before go on", "after": "functions are the new ones"}[part] in said
     assert said.endswith("Mend it, and deploy again.")
     assert "second" not in columns(engine)
+
+
+def test_a_reason_that_is_long(package: Package, caplog: pytest.LogCaptureFixture) -> None:
+    """CloudFormation refuses an answer of more than 4 kB, and would wait for another for an hour: the rest is in the log."""
+    package.add("jobs_0002", "op.execute(\"DO $$ BEGIN RAISE '%', repeat('é', 6000); END $$\")")
+    with pytest.raises(
+        DeploymentStopped, match=r"^the migration jobs_0002 failed: é+ … \(all of it is in the log of"
+    ) as caught:
+        ask(request("migration-before-update", was="jobs_0001", Head="jobs_0002", Starter="false"))
+    assert len(str(caught.value).encode()) < 2200
+    assert "é" * 6000 in caplog.text
 
 
 def test_the_starter_where_an_app_has_such_tables(engine: Engine) -> None:
@@ -177,14 +225,14 @@ def test_a_database_that_wakes_up(environment: pytest.MonkeyPatch, monkeypatch: 
     from qstash_jobs.errors import DatabaseUnreachable
 
     asleep = iter(range(3))
-    run = Database.run
+    connect = Database._connect
 
-    def waking(self: Database, sql: str, within: timedelta | None = None) -> Any:
+    def waking(self: Database, seconds: float | None = None) -> Any:
         if next(asleep, None) is not None:
             raise DatabaseUnreachable("the database system is starting up")
-        return run(self, sql, within)
+        return connect(self, seconds)
 
-    monkeypatch.setattr(Database, "run", waking)
+    monkeypatch.setattr(Database, "_connect", waking)
     assert ask(request("migration-before-create", Starter="false", Head="jobs_0001")) == (BEFORE, "up to date")
 
 
@@ -202,6 +250,28 @@ def test_a_database_that_is_not_named(environment: pytest.MonkeyPatch, value: st
     forget()
     with pytest.raises(DeploymentStopped, match=says):
         ask(request("migration-before-create"))
+
+
+def test_a_role_that_may_not_read(saas_database_url: str, environment: pytest.MonkeyPatch) -> None:
+    """Postgres's sentence, and neither the statement nor the driver's words."""
+    engine = engine_for(saas_database_url)
+    with engine.begin() as connection:
+        connection.execute(text("DROP ROLE IF EXISTS newcomer"))
+        connection.execute(text("CREATE ROLE newcomer LOGIN"))
+    environment.setenv("DATABASE_URL", saas_database_url.replace("//postgres", "//newcomer"))
+    forget()
+    try:
+        with pytest.raises(DeploymentStopped) as caught:
+            ask(request("migration-before-create"))
+    finally:
+        with engine.begin() as connection:
+            connection.execute(text("DROP ROLE newcomer"))
+        engine.dispose()
+    assert str(caught.value).startswith(
+        "Postgres refuses what is asked of it: permission denied for table job_migrations"
+    )
+    assert str(caught.value).endswith("and deploy again.")
+    assert not [word for word in ("pg8000", "SELECT", "{", "sqlalche") if word in str(caught.value)]
 
 
 def test_a_part_that_is_none() -> None:

@@ -218,12 +218,40 @@ def test_a_delete_without_usable_properties_fails_nothing() -> None:
     assert ids() == {ID}
 
 
-def test_a_delete_can_be_told_to_leave_it(between: Between) -> None:
-    """Then QStash is not even asked."""
+WITHOUT_IT = (
+    "To delete the stack without it: aws cloudformation delete-stack --stack-name jobs-prod "
+    "--retain-resources ScheduleCleanupOldSessions5A8C1F3E"
+)
+
+
+def test_a_delete_that_qstash_refuses(between: Between) -> None:
+    """The stack can go all the same, and how is said."""
     ask(sample("schedule-create"))
-    between.seen.clear()
-    ask(sample("schedule-delete", SkipDelete="true"))
-    assert between.seen == []
+    between.tamper = lambda _exchange: (401, b"no")
+    assert refused(sample("schedule-delete")).endswith(WITHOUT_IT)
+
+
+@pytest.mark.parametrize(
+    ("token", "says"),
+    [
+        ("", "QSTASH_TOKEN: it is not set"),
+        (
+            "arn:aws:secretsmanager:eu-central-1:123456789012:secret:jobs/prod/qstash-token",
+            "AWS did not say what a setting is",
+        ),
+    ],
+    ids=["empty", "out of reach"],
+)
+def test_a_delete_without_a_token(environment: pytest.MonkeyPatch, token: str, says: str) -> None:
+    """Its secret is gone, or AWS away: who removes a stage often takes the secrets first."""
+    environment.setenv("QSTASH_TOKEN", token)
+    environment.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        environment.setenv(name, "test")
+    with pytest.raises(DeploymentStopped) as caught:
+        ask(sample("schedule-delete"), seconds=6)
+    assert says in str(caught.value)
+    assert str(caught.value).endswith(WITHOUT_IT)
 
 
 def test_another_owners_schedule_is_not_overwritten() -> None:

@@ -113,6 +113,15 @@ class Wire:
         self.reset()
         self._blocked = False
 
+    def refuse(self) -> None:
+        """End every connection, and let nobody in from now on, as a server that is down."""
+        self._loop.call_soon_threadsafe(self._server.close)
+        self.reset()
+
+    def listen(self) -> None:
+        """Let connections in again."""
+        self._server = self._do(asyncio.start_server(self._serve, "127.0.0.1", self.port))
+
     def close(self) -> None:
         """Stop."""
         self._do(self._stop())
@@ -155,13 +164,20 @@ class Wire:
         await asyncio.gather(*others, return_exceptions=True)
 
 
-@pytest.fixture
-def wire(clean_url: str) -> Iterator[Wire]:
-    """A wire to the server of this test's database."""
-    folder = parse_qs(urlsplit(clean_url).query)["host"][0]
+@contextlib.contextmanager
+def wired(url: str) -> Iterator[Wire]:
+    """A wire to the server of a database."""
+    folder = parse_qs(urlsplit(url).query)["host"][0]
     made = Wire(str(Path(folder) / ".s.PGSQL.5432"))
     yield made
     made.close()
+
+
+@pytest.fixture
+def wire(clean_url: str) -> Iterator[Wire]:
+    """A wire to the server of this test's database."""
+    with wired(clean_url) as made:
+        yield made
 
 
 @pytest.fixture

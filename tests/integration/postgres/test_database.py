@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import subprocess
@@ -234,6 +235,22 @@ def test_a_connection_that_is_cut_within_a_statement_is_replaced(
         with pytest.raises(DatabaseUnreachable):
             waiting.result(PATIENCE_SECONDS)
     assert database.run("SELECT 1")[0][0] == 1
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_KEEPIDLE"), reason="the system names it otherwise")
+def test_a_connection_on_which_nothing_is_said_is_kept_open(connect: Connect, wire: Wire, clean_url: str) -> None:
+    """A statement may take longer than the 350 s after which AWS's NAT forgets a connection that is silent."""
+    database = connect(wire.url(clean_url))
+    database.run("SELECT 1")
+    connection = database._kept
+    number = connection._usock.fileno() if hasattr(connection, "_usock") else connection.fileno()
+    with socket.socket(fileno=os.dup(number)) as stream:
+        assert stream.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        idle, interval, count = (
+            stream.getsockopt(socket.IPPROTO_TCP, option)
+            for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        )
+    assert (idle, idle + interval * count < 350) == (60, True)
 
 
 def test_a_black_hole_is_given_up(connect: Connect, wire: Wire, clean_url: str) -> None:
