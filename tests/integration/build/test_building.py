@@ -151,7 +151,7 @@ def test_the_other_processor_is_another_build(small: Path, cache: Path) -> None:
 
 
 def test_an_interrupted_build_leaves_the_last_one(small: Path, cache: Path) -> None:
-    """What cannot be built is not built; what was built before is still there, and still judged by its sources."""
+    """What cannot be built is not built; of what could not be, the last archive is still there, and is stale."""
     build(small, cache=cache)
     before = (small / "build/functions/hello.zip").read_bytes()
     (small / "functions/hello/handler.py").write_text("def handler(event, context:\n")
@@ -161,6 +161,28 @@ def test_an_interrupted_build_leaves_the_last_one(small: Path, cache: Path) -> N
     with pytest.raises(BuildStale, match=r"functions/hello/handler\.py has changed"):
         Artifacts.of(small)
     assert not [path for path in (small / "build").iterdir() if path.name.startswith("new-")]
+
+
+def test_a_failed_build_lets_nothing_through_that_is_not_in_the_checkout(small: Path, cache: Path) -> None:
+    """Of two functions one was made with a change that is taken back later, and its archive has the size of the last."""
+    shutil.copytree(small / "functions/hello", small / "functions/other")
+    build(small, cache=cache)
+    changed, broken = small / "functions/hello/handler.py", small / "functions/other/handler.py"
+    archive = small / "build/functions/hello.zip"
+    good, source = archive.read_bytes(), changed.read_text()
+    changed.write_text(source.replace("200", "201"))
+    broken.write_text("def handler(event, context:\n")
+    with pytest.raises(BuildRefused, match=r"(?s)functions/other/handler\.py.*SyntaxError"):
+        build(small, cache=cache)
+    changed.write_text(source)
+    broken.write_text(source)
+    left = archive.read_bytes()
+    assert (left != good, len(left)) == (True, len(good))
+    with pytest.raises(BuildStale, match=r"hello\.zip is gone, or not as it was built"):
+        Artifacts.of(small)
+    build(small, cache=cache)
+    assert archive.read_bytes() == good
+    assert Artifacts.of(small)
 
 
 def test_a_package_without_a_wheel_is_named(small: Path, cache: Path) -> None:
