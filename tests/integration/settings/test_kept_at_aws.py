@@ -205,7 +205,7 @@ def test_forged_requests_ask_for_no_secret_more_often_than_once_a_minute(
     assert len(asked) == 2
 
 
-def test_a_delivery_without_readable_keys_is_answered_503(aws: Aws) -> None:
+def test_a_delivery_without_readable_keys_is_answered_503(aws: Aws, clock: Callable[[float], None]) -> None:
     """QStash brings it again, and the job has lost no attempt."""
     keep_keys(aws)
     job_id = create_test_job(Probe())
@@ -216,6 +216,7 @@ def test_a_delivery_without_readable_keys_is_answered_503(aws: Aws) -> None:
     assert (answer["statusCode"], answer["headers"]["Retry-After"]) == (503, "10")
     assert "settings_unreachable" in answer["body"]
     aws.return_()
+    clock(10)
     assert handler(event, Context(timedelta(seconds=30)))["statusCode"] == 200
 
 
