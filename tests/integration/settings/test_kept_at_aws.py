@@ -220,6 +220,17 @@ def test_a_delivery_without_readable_keys_is_answered_503(aws: Aws, clock: Calla
     assert handler(event, Context(timedelta(seconds=30)))["statusCode"] == 200
 
 
+def test_a_request_that_is_not_signed_asks_for_no_key(aws: Aws) -> None:
+    """Nor one whose signature is none: so it is told at once what it is, also while nothing can be asked."""
+    keep_keys(aws)
+    aws.leave()
+    handler = serve(Probe, lambda _payload, _run: None)
+    for signature in (None, "", "Bearer x", "a.b.c", "ä.b.c"):
+        event = signed_event(Probe(), key=CURRENT_KEY)
+        event["headers"] = {"upstash-signature": signature} if signature is not None else {}
+        assert handler(event, Context(timedelta(seconds=30)))["statusCode"] == 401
+
+
 def test_a_delivery_whose_database_is_kept_in_an_unreadable_secret_is_answered_503(aws: Aws) -> None:
     """Its keys were there."""
     aws.set(DATABASE_URL="arn:aws:secretsmanager:eu-central-1:123456789012:secret:jobs/prod/database-AbCdEf")
