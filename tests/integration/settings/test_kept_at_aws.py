@@ -231,6 +231,24 @@ def test_a_request_that_is_not_signed_asks_for_no_key(aws: Aws) -> None:
         assert handler(event, Context(timedelta(seconds=30)))["statusCode"] == 401
 
 
+def test_a_delivery_to_a_function_that_lacks_a_setting_is_answered_503(
+    aws: Aws, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whether its database or its keys: the log names the setting, QStash backs off, and an alarm counts it."""
+    held = {"DATABASE_URL": aws.keep("jobs/prod/database", {"OTHER": "x"})}
+    event = signed_event(Probe())
+    for lacking in (held, {"DATABASE_URL": ""}, {"QSTASH_NEXT_SIGNING_KEY": ""}):
+        aws.set(**lacking)
+        caplog.clear()
+        answer = serve(Probe, lambda _payload, _run: None)(event, Context(timedelta(seconds=30)))
+        assert (answer["statusCode"], "misconfigured" in answer["body"]) == (503, True)
+        assert "Retry-After" not in answer["headers"]
+        (told,) = caplog.records
+        (name,) = lacking
+        assert (told.message, told.__dict__["reason"].startswith(f"{name}: ")) == ("Setting missing or malformed", True)
+        assert '"SettingsUnreachable":[1.0]' in capsys.readouterr().out
+
+
 def test_a_delivery_whose_database_is_kept_in_an_unreadable_secret_is_answered_503(aws: Aws) -> None:
     """Its keys were there."""
     aws.set(DATABASE_URL="arn:aws:secretsmanager:eu-central-1:123456789012:secret:jobs/prod/database-AbCdEf")
