@@ -16,7 +16,7 @@ from string import Template
 from typing import Any
 
 from qstash_jobs.bucket import bucket
-from qstash_jobs.errors import FileMissing, LinkRejected, SettingsUnreachable
+from qstash_jobs.errors import ConfigurationError, FileMissing, LinkRejected, SettingsUnreachable
 from qstash_jobs.links import key_of
 from qstash_jobs.request import LambdaContext
 from qstash_jobs.settings import DOWNLOAD, settings
@@ -57,8 +57,8 @@ def _open(token: str) -> dict[str, Any]:
     except FileMissing as error:
         telemetry().logger.info("File missing", extra={"key": error.key})
         return _answer(410, {}, _page(*_GONE))
-    except SettingsUnreachable as error:
-        telemetry().settings_unreachable(error)
+    except (ConfigurationError, SettingsUnreachable) as error:
+        telemetry().without_settings(error)
         return _answer(503, {"Retry-After": "10"}, _page(*_AWAY))
     except (BotoCoreError, ClientError) as error:
         telemetry().logger.error("File not reached", extra={"reason": str(error)})

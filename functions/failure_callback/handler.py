@@ -7,12 +7,18 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from qstash_jobs.database import database
-from qstash_jobs.errors import DatabaseUnreachable, InvalidMessage, SettingsUnreachable, SignatureRejected
+from qstash_jobs.errors import (
+    ConfigurationError,
+    DatabaseUnreachable,
+    InvalidMessage,
+    SettingsUnreachable,
+    SignatureRejected,
+)
 from qstash_jobs.executions import outbox
 from qstash_jobs.request import LambdaContext, Request, response
 from qstash_jobs.settings import FAILURE_CALLBACK, settings
 from qstash_jobs.telemetry import Telemetry
-from qstash_jobs.verdict import METHOD_NOT_ALLOWED, NO_SETTINGS, UNAUTHENTICATED, UNREACHABLE, Answer, final
+from qstash_jobs.verdict import METHOD_NOT_ALLOWED, UNAUTHENTICATED, UNREACHABLE, Answer, final, without_settings
 
 if TYPE_CHECKING:
     from qstash_jobs.recovery import GivenUp
@@ -23,9 +29,9 @@ def handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
     with telemetry().delivery(context.aws_request_id):
         try:
             answer = _answer(event)
-        except SettingsUnreachable as error:
-            telemetry().settings_unreachable(error)
-            answer = NO_SETTINGS
+        except (ConfigurationError, SettingsUnreachable) as error:
+            telemetry().without_settings(error)
+            answer = without_settings(error)
         return response(answer.status, {"outcome": answer.reason}, answer.headers)
 
 

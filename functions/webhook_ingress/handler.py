@@ -53,9 +53,12 @@ def handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
             status, outcome = 200, _take(_authenticated(event))
         except Refused as refused:
             status, outcome = refused.status, refused.reason
-        except SettingsUnreachable as error:
-            telemetry().settings_unreachable(error)
-            status, outcome = 503, "settings_unreachable"
+        except (ConfigurationError, SettingsUnreachable) as error:
+            from qstash_jobs.verdict import without_settings
+
+            telemetry().without_settings(error)
+            answer = without_settings(error)
+            status, outcome = answer.status, answer.reason
         return response(status, {"outcome": outcome}, {405: {"Allow": "POST"}}.get(status))
 
 

@@ -36,8 +36,8 @@ def build(
 ) -> Manifest:
     """Make the archives of a checkout, and the folders that they are of, in `build/` below it or in another folder.
 
-    What is there already and was made from the same is left as it is. Raises `BuildError`; what was there is then still
-    there, and `Artifacts.of` goes on judging it by its sources.
+    What is there already and was made from the same is left as it is. Raises `BuildError`; the archives that were made
+    until then stay, and until the next build `Artifacts.of` takes them for stale.
     """
     check_interpreter()
     into = into or root / "build"
@@ -71,8 +71,7 @@ def _build(root: Path, architecture: Architecture, into: Path, cache: Path, prog
 
 
 def _is_there(into: Path, part: Part, made: Archive) -> bool:
-    archive = into / f"{part.name}.zip"
-    return (into / part.name).is_dir() and archive.is_file() and archive.stat().st_size == made.zipped
+    return (into / part.name).is_dir() and made.is_at(into / f"{part.name}.zip")
 
 
 def _make(part: Part, architecture: Architecture, into: Path, cache: Path, of: str) -> Archive:
@@ -97,9 +96,10 @@ def _make(part: Part, architecture: Architecture, into: Path, cache: Path, of: s
         archive = pack(folder, Path(scratch) / "archive.zip", of)
         finished = into / part.name
         finished.parent.mkdir(exist_ok=True)
+        # The archive first: where this is interrupted, it is not the one that the manifest names, and is made again.
+        (Path(scratch) / "archive.zip").rename(into / f"{part.name}.zip")
         shutil.rmtree(finished, ignore_errors=True)
         folder.rename(finished)
-        (Path(scratch) / "archive.zip").rename(into / f"{part.name}.zip")
         return archive
 
 

@@ -79,7 +79,8 @@ def _refusal(said: str, requirements: Path, architecture: Architecture) -> Build
     if "No matching distribution" in said:
         return PackageUnavailable(
             f"there is no wheel of {name} ({place}) for Python {python_version()} on {architecture} "
-            f"({', '.join(wheel_platforms(architecture))}). Pin a version that has one, in pyproject.toml, then: make lock"
+            f"({', '.join(wheel_platforms(architecture))}), or the index refused, or does not have it: check PIP_INDEX_URL "
+            "and its credentials. Else pin a version that has one, in pyproject.toml, then: make lock"
         )
     if "DO NOT MATCH THE HASHES" in said:
         return PackageUnavailable(

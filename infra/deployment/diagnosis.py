@@ -31,6 +31,7 @@ _OUTCOMES = {
     "connections from it in?",
     "settings_unreachable": "the function does not reach Secrets Manager or Parameter Store: may its role read them, and does "
     "its network lead there?",
+    "misconfigured": "the function lacks a setting, or Postgres does not let it in. Its log says which",
     "unknown_job": "the function looks into another database than the one that the job was written to: is DATABASE_URL the "
     "same everywhere?",
     "unauthenticated": _ANSWERS[401],

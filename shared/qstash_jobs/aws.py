@@ -10,23 +10,40 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import io
 import json
 import os
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from qstash_jobs.errors import ConfigurationError, SettingsUnreachable
 
+if TYPE_CHECKING:
+    from socket import socket
+
 Service = Literal["secretsmanager", "ssm"]
 
 TIMEOUT_SECONDS = 2.0
-"""For connecting, and for each read; each question is asked twice at most."""
+"""For connecting, and for all of the answer; each question is asked twice at most."""
+
+ANSWER_LIMIT_BYTES = 1024 * 1024
+"""A secret has 64 kB at most, and a page of parameters ten times 8 kB."""
 
 _TARGETS = {"secretsmanager": "secretsmanager", "ssm": "AmazonSSM"}
 _ENDPOINTS = {"secretsmanager": "AWS_ENDPOINT_URL_SECRETS_MANAGER", "ssm": "AWS_ENDPOINT_URL_SSM"}
-_BUSY = ("Throttl", "TooManyRequests", "InternalServ", "ServiceUnavailable")
+_DOMAINS = {
+    "cn-": "amazonaws.com.cn",
+    "eusc-": "amazonaws.eu",
+    "us-iso-": "c2s.ic.gov",
+    "us-isob-": "sc2s.sgov.gov",
+    "us-isof-": "csp.hci.ic.gov",
+    "eu-isoe-": "cloud.adc-e.uk",
+}
+"""Where the regions are that do not belong to amazonaws.com, by how their names begin."""
+_BUSY = ("Throttl", "RequestThrottl", "TooManyRequests", "InternalServ", "ServiceUnavailable")
 
 
 class AwsRefused(Exception):
@@ -65,13 +82,12 @@ def _signs_itself() -> bool:
 
 
 def _ask(service: Service, action: str, question: Mapping[str, Any], region: str) -> dict[str, Any]:
-    from http.client import HTTPConnection, HTTPException, HTTPSConnection
+    from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 
     from qstash_jobs.tls import verified
 
-    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     given = os.environ.get(_ENDPOINTS[service]) or os.environ.get("AWS_ENDPOINT_URL")
-    endpoint = urlsplit(given or f"https://{service}.{region}.{suffix}")
+    endpoint = urlsplit(given or address(service, region))
     body = json.dumps(question).encode()
     headers = signed(service, region, endpoint.netloc, f"{_TARGETS[service]}.{action}", body, datetime.now(UTC))
     connection = (
@@ -81,13 +97,36 @@ def _ask(service: Service, action: str, question: Mapping[str, Any], region: str
     )
     try:
         connection.request("POST", "/", body, headers)
-        response = connection.getresponse()
-        status, content = response.status, response.read()
+        response = HTTPResponse(connection.sock, method="POST")
+        response.fp = io.BufferedReader(_Answer(connection.sock, time.monotonic() + TIMEOUT_SECONDS))
+        response.begin()
+        status, content = response.status, response.read(ANSWER_LIMIT_BYTES + 1)
     except (OSError, HTTPException) as error:
         raise SettingsUnreachable(f"{endpoint.netloc} does not answer: {type(error).__name__}: {error}") from error
     finally:
         connection.close()
+    if len(content) > ANSWER_LIMIT_BYTES:
+        raise SettingsUnreachable(f"{endpoint.netloc} answered {status}, and more than {ANSWER_LIMIT_BYTES} bytes")
     return _answered(service, status, content)
+
+
+class _Answer(io.RawIOBase):
+    """What a socket receives until a time of the monotonic clock. Its own timeout begins anew with each read, so a
+    server that sends byte after byte would never be left."""
+
+    def __init__(self, sock: socket, until: float) -> None:
+        self._socket = sock
+        self._until = until
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer takes too long")
+        self._socket.settimeout(left)
+        return self._socket.recv_into(buffer)
 
 
 def _answered(service: str, status: int, content: bytes) -> dict[str, Any]:
@@ -98,9 +137,19 @@ def _answered(service: str, status: int, content: bytes) -> dict[str, Any]:
         raise SettingsUnreachable(f"{service} answered {status}, and no JSON") from None
     if status == 200:
         return answer
-    if status >= 500 or code.startswith(_BUSY):
+    if _is_busy(status, code):
         raise SettingsUnreachable(f"{service} answered {status} {code}")
-    raise AwsRefused(code, str(answer.get("message") or answer.get("Message") or ""))
+    raise AwsRefused(code or str(status), str(answer.get("message") or answer.get("Message") or "no reason is given"))
+
+
+def _is_busy(status: int, code: str) -> bool:
+    return status >= 500 or status == 429 or code.startswith(_BUSY)
+
+
+def address(service: Service, region: str) -> str:
+    """Where a service answers, as AWS's own libraries have it."""
+    domain = next((domain for beginning, domain in _DOMAINS.items() if region.startswith(beginning)), "amazonaws.com")
+    return f"https://{service}.{region}.{domain}"
 
 
 def signed(service: str, region: str, host: str, target: str, body: bytes, moment: datetime) -> dict[str, str]:
@@ -129,15 +178,19 @@ def signed(service: str, region: str, host: str, target: str, body: bytes, momen
 
 
 def _ask_by_boto3(service: Service, action: str, question: Mapping[str, Any], region: str) -> dict[str, Any]:
-    client = _boto3().client(service, region_name=region)
+    boto3 = _boto3()
     from botocore import xform_name
+    from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
+    # botocore's own would be a minute for each read, and five tries.
+    limits = Config(connect_timeout=TIMEOUT_SECONDS, read_timeout=TIMEOUT_SECONDS, retries={"total_max_attempts": 2})
+    client = boto3.client(service, region_name=region, config=limits)
     try:
         answer: dict[str, Any] = getattr(client, xform_name(action))(**question)
     except ClientError as error:
         said = error.response["Error"]
-        if said["Code"].startswith(_BUSY) or error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
+        if _is_busy(error.response["ResponseMetadata"]["HTTPStatusCode"], said["Code"]):
             raise SettingsUnreachable(f"{service}: {error}") from error
         raise AwsRefused(said["Code"], said["Message"]) from error
     except NoCredentialsError:

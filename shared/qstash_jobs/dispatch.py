@@ -93,7 +93,8 @@ def enqueue(job: Job, **options: Unpack[EnqueueOptions]) -> UUID:
     With `connection`, the row is part of that transaction: a rollback leaves nothing. If QStash is down, the job waits
     in its row and the relay publishes it.
 
-    Raises `InvalidJob`, `ConfigurationError`, and `DatabaseUnreachable` when there is no `connection`.
+    Raises `InvalidJob`, `ConfigurationError`, `SettingsUnreachable`, and `DatabaseUnreachable` when there is no
+    `connection`.
     """
     return _enqueue([job], [options.pop("idempotency_key", None)], options)[0].job_id
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from qstash_jobs.errors import InvalidMessage, SignatureRejected
 from qstash_jobs.settings import Settings
-from qstash_jobs.signature import verify
+from qstash_jobs.signature import recognise, verify
 
 
 class LambdaContext(Protocol):
@@ -52,13 +52,14 @@ class Request:
         return cls(http["method"], url, query, {k.lower(): v for k, v in event.get("headers", {}).items()}, raw)
 
     def authenticate(self, settings: Settings, function: str, *, path: str = "") -> None:
-        """Accept the request, or raise `SignatureRejected`; `SettingsUnreachable` when there are no keys to look with.
-        Where the function's address is configured, the signature
-        must be for that; Lambda's own word for the domain, which a client cannot set, serves otherwise."""
+        """Accept the request, or raise `SignatureRejected`; `SettingsUnreachable` and `ConfigurationError` when there are
+        no keys to look with, which are read for what looks like a signature only. Where the function's address is
+        configured, the signature must be for that; Lambda's own word for the domain, which a client cannot set, serves
+        otherwise."""
+        signature = recognise(self.headers.get("upstash-signature"))
         url = self.url
         if settings.has_url(function):
             url = settings.url(function) + path + (f"?{self.query}" if self.query else "")
-        signature = self.headers.get("upstash-signature")
         try:
             verify(signature, self.body, url, settings.signing_keys)
         except SignatureRejected as error:

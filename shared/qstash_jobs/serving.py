@@ -71,8 +71,8 @@ def serve(job_type: type[J], function: Handler[J]) -> LambdaHandler:
 
     >>> handler = serve(SendEmail, send)
 
-    Nothing is read and nothing opened before the first delivery, which raises `ConfigurationError` when a setting is
-    missing.
+    Nothing is read and nothing opened before the first delivery, which raises `ConfigurationError` when a variable of
+    the environment is malformed. One that is missing, or a secret that is of no use, is answered 503 and logged.
     """
     if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
         raise TypeError(f"calling {function.__qualname__} runs nothing: a handler is a plain function")
@@ -162,9 +162,10 @@ class Delivery:
             answer = self._settle(judged, started)
         except Ended as ended:
             return ended.answer
-        except SettingsUnreachable as error:  # before the handler began; what it raises itself is judged
-            self._telemetry.settings_unreachable(error)
-            return verdict.NO_SETTINGS
+        except (ConfigurationError, SettingsUnreachable) as error:
+            # Before the handler began: what it raises itself is judged.
+            self._telemetry.without_settings(error)
+            return verdict.without_settings(error)
         return self._respond(answer, judged, time.monotonic() - began)
 
     def _authenticate(self, event: Mapping[str, Any]) -> Request:

@@ -35,17 +35,26 @@ def verify(signature: str | None, body: bytes, url: str, keys: Sequence[str]) ->
     `body` is the raw body, decoded from base64 where Lambda encoded it; `url` is the address of this function, with
     the query of the request; `keys` are the current signing key and the next.
     """
-    if not signature:
-        raise SignatureRejected("missing")
-    if not signature.isascii():  # PyJWT would fail to encode some of it
-        raise SignatureRejected("malformed")
-    claims = _claims(signature, keys)
+    claims = _claims(recognise(signature), keys)
     if normalise(claims["sub"]) != normalise(url):
         raise SignatureRejected("wrong_url")
     digest = base64.urlsafe_b64encode(hashlib.sha256(body).digest()).rstrip(b"=")
     claimed = claims["body"]
     if not isinstance(claimed, str) or not hmac.compare_digest(claimed.rstrip("=").encode(errors="replace"), digest):
         raise SignatureRejected("wrong_body")
+
+
+def recognise(signature: str | None) -> str:
+    """The signature, if it is a token at all, for which no key is needed. Raises `SignatureRejected`."""
+    if not signature:
+        raise SignatureRejected("missing")
+    if not signature.isascii():  # PyJWT would fail to encode some of it
+        raise SignatureRejected("malformed")
+    try:
+        jwt.get_unverified_header(signature)
+    except jwt.InvalidTokenError:
+        raise SignatureRejected("malformed") from None
+    return signature
 
 
 def normalise(url: str) -> str:

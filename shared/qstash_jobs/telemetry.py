@@ -9,6 +9,8 @@ from typing import Any
 from aws_lambda_powertools import Logger, Metrics, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 
+from qstash_jobs.errors import ConfigurationError, SettingsUnreachable
+
 
 class Telemetry:
     """What one function says of its deliveries.
@@ -62,9 +64,10 @@ class Telemetry:
             metric.add_dimension("service", self._function)
             metric.add_dimension("reason", reason)
 
-    def settings_unreachable(self, error: Exception) -> None:
-        """AWS did not give a setting that is kept there."""
-        self.logger.error("Settings unreachable", extra={"reason": str(error)})
+    def without_settings(self, error: ConfigurationError | SettingsUnreachable) -> None:
+        """A setting is missing or malformed, or AWS did not give it."""
+        message = "Setting missing or malformed" if isinstance(error, ConfigurationError) else "Settings unreachable"
+        self.logger.error(message, extra={"reason": str(error)})
         self.count("SettingsUnreachable")
 
     def enqueued(self, job_type: str, count: int) -> None:

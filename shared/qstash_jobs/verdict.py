@@ -11,7 +11,15 @@ from decimal import Decimal
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from qstash_jobs.errors import JobCancelled, JobTimeout, NonRetryable, Retry, StatementRefused
+from qstash_jobs.errors import (
+    ConfigurationError,
+    JobCancelled,
+    JobTimeout,
+    NonRetryable,
+    Retry,
+    SettingsUnreachable,
+    StatementRefused,
+)
 from qstash_jobs.executions.literals import NotStorable, storable_json
 from qstash_jobs.executions.outbox import NewExecution
 from qstash_jobs.executions.state import ENDED, Outcome, Status, Verb
@@ -67,7 +75,14 @@ METHOD_NOT_ALLOWED = Answer(405, "method_not_allowed")
 UNAUTHENTICATED = Answer(401, "unauthenticated")
 UNREACHABLE = Answer(503, "database_unreachable", timedelta(seconds=10))
 NO_SETTINGS = Answer(503, "settings_unreachable", timedelta(seconds=10))
+MISCONFIGURED = Answer(503, "misconfigured")
+"""Until people mend it, for which QStash's own backoff leaves them more time than a fixed wait."""
 UNKNOWN_JOB = Answer(503, "unknown_job", timedelta(seconds=30))
+
+
+def without_settings(error: ConfigurationError | SettingsUnreachable) -> Answer:
+    """A setting that is needed before the work can begin is not there."""
+    return NO_SETTINGS if isinstance(error, SettingsUnreachable) else MISCONFIGURED
 
 
 def backoff(retried: int, retry_delay: str | None = None) -> timedelta:

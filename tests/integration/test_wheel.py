@@ -71,7 +71,7 @@ def test_its_metadata_name_the_extras_and_the_python(metadata: Message) -> None:
     assert [one for one in needed if "extra ==" not in one] == ["pydantic[email]>=2.12"]
     extras = {name: {one.partition(">")[0] for one in needed if f"'{name}'" in one} for name in ("enqueue", "serve")}
     assert extras == {
-        "enqueue": {"pg8000", "qstash", "sqlalchemy"},
+        "enqueue": {"pg8000", "qstash", "sqlalchemy", "tzdata"},
         "serve": {"aws-lambda-powertools", "pg8000", "pyjwt"},
     }
 

@@ -176,6 +176,7 @@ def _of_lambda(place: Place, name: str, timeout: timedelta, memory: int) -> dict
         "PYTHONDONTWRITEBYTECODE": "1",
         # /var/task comes first, as the folder that the runtime is started in; then the layer, then the runtime's own.
         "PYTHONPATH": f"{place.opt / 'python'}:{place.runtime}",
+        "PYTHONTZPATH": "",  # Lambda's system knows no time zones
         "TZ": ":UTC",
     }
 

@@ -14,12 +14,12 @@ from typing import Any
 import boto3
 import httpx
 
+from infra.aws.functions import WEB, of_job
 from infra.local.mailbox import Mailbox
 from infra.local.qstash import QStashServer
 from infra.local.s3 import make_bucket
 from infra.stage import Stage, secret_of
-from qstash_jobs.errors import UnknownJobType
-from qstash_jobs.job import JobOptions, registry
+from qstash_jobs.job import registry
 from tests.runtime.environment import Place, RuntimeEnvironment
 from tests.runtime.unpacked import Unpacked
 from tests.runtime.urls import FunctionUrls, domain
@@ -27,18 +27,15 @@ from tests.waiting import until
 
 STAGE = Stage("jobs", "test")
 
-WEB_FUNCTIONS: Mapping[str, tuple[str, ...]] = {
-    "failure-callback": ("QSTASH_TOKEN", "DATABASE_URL", "QSTASH_CURRENT_SIGNING_KEY", "RESEND_API_KEY"),
-    "webhook-ingress": (
-        *("QSTASH_TOKEN", "DATABASE_URL"),
-        *("STRIPE_WEBHOOK_SECRET", "RESEND_WEBHOOK_SECRET", "CUSTOM_WEBHOOK_SECRETS"),
-    ),
-    "download": ("JOBS_LINK_KEY",),
+DEPLOYED = {one.name: one for one in (*(of_job(contract.options) for contract in registry.contracts()), *WEB)}
+"""What the stack makes of them: so a function that lacks a variable there lacks it here."""
+
+OF_THE_DEPLOYMENT: Mapping[str, tuple[str, ...]] = {
     "deployment-schedule": ("QSTASH_TOKEN",),
     "deployment-migrate": ("DATABASE_URL",),
     "deployment-canary": ("QSTASH_TOKEN", "DATABASE_URL"),
 }
-"""The secrets of the functions that are no job types."""
+"""The secrets of the functions that CloudFormation asks."""
 
 WEBHOOK_SECRETS = {
     "STRIPE_WEBHOOK_SECRET": "whsec_of_a_stage_that_is_tested",
@@ -115,7 +112,7 @@ class DeployedStage:
     ) -> RuntimeEnvironment:
         """A further environment of a function; `variables` replace those that it would have."""
         folder = function.replace("-", "_")
-        options = options_of(function)
+        of = DEPLOYED.get(function)
         place = Place(
             emulator=self.place.emulator,
             task=task or self.unpacked.tasks[folder],
@@ -127,8 +124,8 @@ class DeployedStage:
             handler or f"functions.{folder}.handler.handler",
             name=f"{STAGE.prefix}-{function}",
             variables={**self.variables(function), **variables},
-            timeout=timeout or (options.timeout if options else timedelta(seconds=30)),
-            memory=options.memory if options else 512,
+            timeout=timeout or (of.timeout if of else timedelta(seconds=30)),
+            memory=of.memory if of else 512,
         )
 
     def start_of_deployment(self, name: str, **variables: str) -> RuntimeEnvironment:
@@ -143,34 +140,23 @@ class DeployedStage:
 
     def variables(self, function: str) -> dict[str, str]:
         """As the stack sets them: no secret's value, and of the secrets no more than the function needs."""
-        named = {name: self.arns[secret] for name in self.secrets_of(function) if (secret := secret_of(name))}
+        of = DEPLOYED.get(function)
+        names = of.secrets if of else OF_THE_DEPLOYMENT[function]
+        named = {name: self.arns[secret] for name in names if (secret := secret_of(name))}
+        if of and any(grant.startswith("s3:") for grant in of.grants):
+            named["JOBS_BUCKET"] = self.bucket
         return named | {
             "QSTASH_URL": self.qstash.url,
             "QSTASH_PLAN": "payg",
             "JOBS_URLS_PATH": STAGE.urls_path,
             "JOBS_SCHEDULE_PREFIX": STAGE.prefix,
             "JOBS_METRICS_NAMESPACE": STAGE.metrics_namespace,
-            "JOBS_BUCKET": self.bucket,
             "JOBS_PROBE": "true",
             "RESEND_API_URL": self.mailbox.url,
             "EMAIL_FROM": "Northwind <hello@northwind.example>",
             "PRODUCT_NAME": "Northwind",
             "AWS_ENDPOINT_URL": self.aws_url,
         }
-
-    @staticmethod
-    def secrets_of(function: str) -> set[str]:
-        """The settings that a function reads from secrets."""
-        options = options_of(function)
-        if options is None:
-            names = set(WEB_FUNCTIONS[function])
-        else:
-            names = {"QSTASH_CURRENT_SIGNING_KEY", "DATABASE_URL", *options.secrets}
-            if options.publishes:
-                names.add("QSTASH_TOKEN")
-        if "QSTASH_CURRENT_SIGNING_KEY" in names:
-            names.add("QSTASH_NEXT_SIGNING_KEY")
-        return names
 
     def _put_secrets(self) -> dict[str, str]:
         """The secrets' ARNs, by their names within the stage."""
@@ -205,11 +191,3 @@ class DeployedStage:
             aws_access_key_id="test",
             aws_secret_access_key="test",
         )
-
-
-def options_of(function: str) -> JobOptions | None:
-    """The options of a job type, or None for a function that is none."""
-    try:
-        return registry.get(function).options
-    except UnknownJobType:
-        return None

@@ -30,6 +30,12 @@ def told(answer: Answer) -> tuple[int, str, str | None]:
     return answer.status, answer.outcome, answer.headers.get(FINAL)
 
 
+def test_what_is_no_post_is_no_delivery(world: World) -> None:
+    """405, signed or not."""
+    assert told(world.send("probe", "GET")) == (405, "method_not_allowed", None)
+    assert told(world.send("probe", "PUT", headers=world.sign("probe", b"{}"), content=b"{}"))[0] == 405
+
+
 def test_a_handler_that_returns_completes_the_job(world: World) -> None:
     """200, with its result in the record."""
     job_id = world.create(Probe())

@@ -141,6 +141,7 @@ def delivery(**facts: object) -> Delivery:
     ("answer", "means"),
     [
         ('{"outcome": "settings_unreachable"}', "does not reach Secrets Manager"),
+        ('{"outcome": "misconfigured"}', "lacks a setting"),
         ('{"outcome": "busy"}', "answered 503."),
         ("[1]", "answered 503."),
         ("<html>", "answered 503."),

@@ -6,6 +6,8 @@ import importlib.util
 import marshal
 import re
 import struct
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from email.parser import Parser
@@ -75,6 +77,19 @@ def test_a_function_holds_its_own_code_and_its_own_packages(built: Built, functi
     assert {*own, "functions/__init__.py"} - {requirements} == ours(names, "functions/")
     assert (pinned(requirements) if requirements in own else {}) == installed(built, archive)
     assert not {"qstash_jobs", "saas", "infra"} & {PurePosixPath(name).parts[0] for name in names}
+
+
+def test_the_layer_knows_the_time_zones(native: Built) -> None:
+    """Lambda's system has none: without them no schedule could be declared, not even one in UTC."""
+    program = "from zoneinfo import ZoneInfo; print(ZoneInfo('UTC'), ZoneInfo('Europe/Berlin'))"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", program],
+        env={"PYTHONTZPATH": "", "PYTHONPATH": str(native.folder / "layer/python")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("UTC Europe/Berlin\n", "")
 
 
 def test_the_deployment_holds_its_functions_and_the_migrations(built: Built) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
+import threading
 import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -151,7 +153,7 @@ def test_the_other_processor_is_another_build(small: Path, cache: Path) -> None:
 
 
 def test_an_interrupted_build_leaves_the_last_one(small: Path, cache: Path) -> None:
-    """What cannot be built is not built; what was built before is still there, and still judged by its sources."""
+    """What cannot be built is not built; of what could not be, the last archive is still there, and is stale."""
     build(small, cache=cache)
     before = (small / "build/functions/hello.zip").read_bytes()
     (small / "functions/hello/handler.py").write_text("def handler(event, context:\n")
@@ -161,6 +163,28 @@ def test_an_interrupted_build_leaves_the_last_one(small: Path, cache: Path) -> N
     with pytest.raises(BuildStale, match=r"functions/hello/handler\.py has changed"):
         Artifacts.of(small)
     assert not [path for path in (small / "build").iterdir() if path.name.startswith("new-")]
+
+
+def test_a_failed_build_lets_nothing_through_that_is_not_in_the_checkout(small: Path, cache: Path) -> None:
+    """Of two functions one was made with a change that is taken back later, and its archive has the size of the last."""
+    shutil.copytree(small / "functions/hello", small / "functions/other")
+    build(small, cache=cache)
+    changed, broken = small / "functions/hello/handler.py", small / "functions/other/handler.py"
+    archive = small / "build/functions/hello.zip"
+    good, source = archive.read_bytes(), changed.read_text()
+    changed.write_text(source.replace("200", "201"))
+    broken.write_text("def handler(event, context:\n")
+    with pytest.raises(BuildRefused, match=r"(?s)functions/other/handler\.py.*SyntaxError"):
+        build(small, cache=cache)
+    changed.write_text(source)
+    broken.write_text(source)
+    left = archive.read_bytes()
+    assert (left != good, len(left)) == (True, len(good))
+    with pytest.raises(BuildStale, match=r"hello\.zip is gone, or not as it was built"):
+        Artifacts.of(small)
+    build(small, cache=cache)
+    assert archive.read_bytes() == good
+    assert Artifacts.of(small)
 
 
 def test_a_package_without_a_wheel_is_named(small: Path, cache: Path) -> None:
@@ -174,6 +198,42 @@ def test_a_package_without_a_wheel_is_named(small: Path, cache: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("status", [401, 403, 404, 503])
+def test_an_index_that_refuses_is_not_taken_for_a_missing_wheel(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """pip says the same of both, so the sentence names both; it says no word of the index's password."""
+
+    class Index(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(status)
+
+        def log_message(self, *_arguments: object) -> None:
+            """Nobody reads it."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Index) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}).start()
+        only_index(monkeypatch, f"http://ada:hush@127.0.0.1:{server.server_port}/simple")
+        with pytest.raises(PackageUnavailable) as caught:
+            build(small, cache=tmp_path / "packages")
+        server.shutdown()
+    assert "no wheel of typing-extensions==4.16.0" in str(caught.value)
+    assert "or the index refused, or does not have it: check PIP_INDEX_URL and its credentials" in str(caught.value)
+    assert "hush" not in str(caught.value)
+
+
+def only_index(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """Let pip ask there, and look nowhere else."""
+    for name, value in {
+        "PIP_CONFIG_FILE": "/dev/null",
+        "PIP_INDEX_URL": url,
+        "PIP_NO_CACHE_DIR": "1",
+        "PIP_FIND_LINKS": "",
+        "PIP_EXTRA_INDEX_URL": "",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
 def test_an_index_that_gives_something_else_is_refused(small: Path, cache: Path) -> None:
     """Every package is pinned by its content."""
     other = "\n".join(["typing-extensions==4.16.0 \\", f"    --hash=sha256:{'0' * 64}"])
@@ -184,14 +244,7 @@ def test_an_index_that_gives_something_else_is_refused(small: Path, cache: Path)
 
 def test_without_a_network_there_is_a_sentence(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not pip's pages."""
-    for name, value in {
-        "PIP_CONFIG_FILE": "/dev/null",
-        "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
-        "PIP_NO_CACHE_DIR": "1",
-        "PIP_FIND_LINKS": "",
-        "PIP_EXTRA_INDEX_URL": "",
-    }.items():
-        monkeypatch.setenv(name, value)
+    only_index(monkeypatch, "http://127.0.0.1:9/simple")
     with pytest.raises(PackageUnavailable) as caught:
         build(small, cache=tmp_path / "packages")
     assert "the package index did not answer when typing-extensions" in str(caught.value)

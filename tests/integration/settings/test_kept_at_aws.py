@@ -205,7 +205,7 @@ def test_forged_requests_ask_for_no_secret_more_often_than_once_a_minute(
     assert len(asked) == 2
 
 
-def test_a_delivery_without_readable_keys_is_answered_503(aws: Aws) -> None:
+def test_a_delivery_without_readable_keys_is_answered_503(aws: Aws, clock: Callable[[float], None]) -> None:
     """QStash brings it again, and the job has lost no attempt."""
     keep_keys(aws)
     job_id = create_test_job(Probe())
@@ -216,7 +216,37 @@ def test_a_delivery_without_readable_keys_is_answered_503(aws: Aws) -> None:
     assert (answer["statusCode"], answer["headers"]["Retry-After"]) == (503, "10")
     assert "settings_unreachable" in answer["body"]
     aws.return_()
+    clock(10)
     assert handler(event, Context(timedelta(seconds=30)))["statusCode"] == 200
+
+
+def test_a_request_that_is_not_signed_asks_for_no_key(aws: Aws) -> None:
+    """Nor one whose signature is none: so it is told at once what it is, also while nothing can be asked."""
+    keep_keys(aws)
+    aws.leave()
+    handler = serve(Probe, lambda _payload, _run: None)
+    for signature in (None, "", "Bearer x", "a.b.c", "ä.b.c"):
+        event = signed_event(Probe(), key=CURRENT_KEY)
+        event["headers"] = {"upstash-signature": signature} if signature is not None else {}
+        assert handler(event, Context(timedelta(seconds=30)))["statusCode"] == 401
+
+
+def test_a_delivery_to_a_function_that_lacks_a_setting_is_answered_503(
+    aws: Aws, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whether its database or its keys: the log names the setting, QStash backs off, and an alarm counts it."""
+    held = {"DATABASE_URL": aws.keep("jobs/prod/database", {"OTHER": "x"})}
+    event = signed_event(Probe())
+    for lacking in (held, {"DATABASE_URL": ""}, {"QSTASH_NEXT_SIGNING_KEY": ""}):
+        aws.set(**lacking)
+        caplog.clear()
+        answer = serve(Probe, lambda _payload, _run: None)(event, Context(timedelta(seconds=30)))
+        assert (answer["statusCode"], "misconfigured" in answer["body"]) == (503, True)
+        assert "Retry-After" not in answer["headers"]
+        (told,) = caplog.records
+        (name,) = lacking
+        assert (told.message, told.__dict__["reason"].startswith(f"{name}: ")) == ("Setting missing or malformed", True)
+        assert '"SettingsUnreachable":[1.0]' in capsys.readouterr().out
 
 
 def test_a_delivery_whose_database_is_kept_in_an_unreadable_secret_is_answered_503(aws: Aws) -> None:
