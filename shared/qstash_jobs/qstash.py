@@ -270,9 +270,14 @@ class _Http(HttpClient):
                 headers={"Authorization": token or f"Bearer {self._current_token()}", **(headers or {})},
                 content=body,
             )
+        except (httpx.LocalProtocolError, UnicodeError):  # which quote the header, and with it perhaps the token
+            raise _failed(
+                "QStash cannot be asked this: it holds what HTTP cannot carry. Is QSTASH_TOKEN one word of letters, "
+                "digits and signs?"
+            ) from None
         except httpx.HTTPError as error:
             raise _failed(f"QStash did not answer: {type(error).__name__}: {error}") from error
-        except (httpx.InvalidURL, UnicodeError) as error:
+        except httpx.InvalidURL as error:
             raise _failed(f"QStash cannot be asked this: {type(error).__name__}: {error}") from error
         if not answer.is_success:
             raise _failed(f"QStash answered {answer.status_code}: {answer.text}", answer.status_code)
