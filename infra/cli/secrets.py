@@ -80,6 +80,10 @@ class Form:
             self._account = self._ask_qstash(str(token))
         return self._account
 
+    def check_keys(self) -> None:
+        """That the keys which there will be are a pair, and QStash's. Raises `NotRight` and `PublishFailed`."""
+        secret_values.check_keys({name: self.held(name) for name in KEYS}, self.qstash())
+
     def _ask_qstash(self, token: str) -> secret_values.Account:
         found = secret_values.qstash_account(token, self.qstash_url, prefix=self.stage.prefix)
         self.said.append(f"QStash at {found.url} takes the token")
@@ -236,7 +240,9 @@ def _ask(form: Form) -> None:
         if name == MADE_BY_AWS and form.now.get(name) is not None:
             continue
         console.print(f"\n[bold]{name}[/]  [dim]{needed_by(name)}{'' if name in REQUIRED else '; may stay empty'}[/]")
-        if name == "signing-keys" and _offer_keys(form):
+        if name == "signing-keys":
+            if not _offer_keys(form):
+                _ask_keys(form)
             continue
         if name == "custom-webhooks":
             _ask_senders(form)
@@ -253,12 +259,27 @@ def _ask_one(form: Form, setting: str) -> None:
     while value := _hidden(f"  {setting} (Enter leaves it as it is)"):
         try:
             form.take(setting, value)
-            if setting in KEYS:
-                secret_values.check_keys(form.values, form.qstash())
             return
         except (NotRight, PublishFailed) as error:
-            errors.print(f"  [bold red]✗[/] {plain(str(error))}", markup=True, soft_wrap=True)
-            form.values.pop(setting, None)
+            _say_wrong(error)
+
+
+def _ask_keys(form: Form) -> None:
+    while True:
+        for setting in KEYS:
+            _ask_one(form, setting)
+        try:
+            if set(KEYS) & set(form.values):
+                form.check_keys()
+            return
+        except (NotRight, PublishFailed) as error:
+            _say_wrong(error)
+            for setting in KEYS:
+                form.values.pop(setting, None)
+
+
+def _say_wrong(error: Exception) -> None:
+    errors.print(f"  [bold red]✗[/] {plain(str(error))}", markup=True, soft_wrap=True)
 
 
 def _ask_senders(form: Form) -> None:
@@ -273,7 +294,7 @@ def _ask_senders(form: Form) -> None:
             form.take("CUSTOM_WEBHOOK_SECRETS", json.dumps({**senders, sender: secret.strip()}))
             senders = dict(form.values["CUSTOM_WEBHOOK_SECRETS"])
         except NotRight as error:
-            errors.print(f"  [bold red]✗[/] {plain(str(error))}", markup=True, soft_wrap=True)
+            _say_wrong(error)
 
 
 def _hidden(text: str) -> str:
@@ -319,7 +340,7 @@ def _read(form: Form, *, named: bool) -> None:
             form.values.update(zip(KEYS, found.keys, strict=True))
             form.said.append("the signing keys are QStash's own")
         if set(KEYS) & set(form.values):
-            secret_values.check_keys({name: form.held(name) for name in KEYS}, form.qstash())
+            form.check_keys()
     except (NotRight, PublishFailed) as error:
         problems.append(str(error))
     if problems:

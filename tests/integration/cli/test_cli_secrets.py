@@ -260,14 +260,37 @@ def test_without_access(
 def test_at_a_terminal_nothing_is_echoed(cloud: Cloud, region: QStashServer, tmp_path: Path) -> None:
     """A real terminal: the value is asked for by its name, is not echoed, a wrong one is asked for again, and is written."""
     words = [
-        ("RESEND_API_KEY", "hush-not-a-key"),
-        ("RESEND_API_KEY", "re_hush_hush"),
+        ("RESEND_API_KEY (", "hush-not-a-key"),
+        ("RESEND_API_KEY (", "re_hush_hush"),
     ]
     said, code = at_terminal(["secrets", "put", "--stage", "prod", "resend"], words, cloud, tmp_path)
     assert code == 0, said
     assert "hush" not in said
     assert "begins with re_" in said
     assert cloud.held("resend") == {"RESEND_API_KEY": "re_hush_hush"}
+
+
+def test_at_a_terminal_keys_are_a_pair(cloud: Cloud, region: QStashServer, tmp_path: Path) -> None:
+    """A wrong one beside the one that is there is asked for again, and nothing is written while they are no pair."""
+    current, following = secret_values.KEYS
+    cloud.fill("qstash-token", {"QSTASH_TOKEN": TOKEN})
+    right = {current: region.current_signing_key, following: region.next_signing_key}
+    cloud.fill("signing-keys", right)
+    wrong = "sig_" + "a" * 28
+    words = [("Take both keys", "n"), (f"{current} (", wrong), (f"{following} (", ""), (f"{current} (", "")]
+    command = ["secrets", "put", "--stage", "prod", "signing-keys"]
+    said, code = at_terminal(command, [*words, (f"{following} (", "")], cloud, tmp_path)
+    assert code == 0, said
+    assert f"not the keys of {region.url}" in said
+    assert "Nothing was changed." in said
+    assert cloud.held("signing-keys") == right
+    words = [("Take both keys", "n"), (f"{current} (", right[following]), (f"{following} (", right[current])]
+    said, code = at_terminal(
+        command, [*words, *zip((f"{current} (", f"{following} ("), right.values())], cloud, tmp_path
+    )
+    assert code == 0, said
+    assert "the wrong way round" in said
+    assert cloud.held("signing-keys") == right
 
 
 def at_terminal(command: list[str], words: list[tuple[str, str]], cloud: Cloud, cwd: Path) -> tuple[str, int]:
@@ -280,7 +303,7 @@ def at_terminal(command: list[str], words: list[tuple[str, str]], cloud: Cloud, 
             [sys.executable, "-m", "infra.cli", *command],
             {**process_environment(ROOT), **cloud.environment, "TERM": "dumb", "COLUMNS": "300"},
         )
-    shown, answered, until = "", 0, time.monotonic() + 60
+    shown, answered, seen, until = "", 0, 0, time.monotonic() + 60
     while time.monotonic() < until:
         if not select.select([terminal], [], [], 1)[0]:
             continue
@@ -291,8 +314,8 @@ def at_terminal(command: list[str], words: list[tuple[str, str]], cloud: Cloud, 
         if not piece:
             break
         shown += piece
-        if answered < len(words) and shown.count(f"{words[answered][0]} (") > answered:
+        if answered < len(words) and (at := shown.find(words[answered][0], seen)) >= 0:
             os.write(terminal, f"{words[answered][1]}\n".encode())
-            answered += 1
+            answered, seen = answered + 1, at + len(words[answered][0])
     os.close(terminal)
     return shown, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
