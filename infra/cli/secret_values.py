@@ -28,6 +28,7 @@ _BEGINNINGS = {
     "STRIPE_WEBHOOK_SECRET": "whsec_",
     "RESEND_WEBHOOK_SECRET": "whsec_",
 }
+_KINDS = {"sig_": "a signing key", "re_": "Resend's API key", "whsec_": "a webhook's secret"}
 
 
 class NotRight(Exception):
@@ -41,17 +42,32 @@ def cleaned(setting: str, value: str) -> str:
         raise NotRight(f"{setting}: it is empty")
     if SECRET_ARN.match(value):
         raise NotRight(f"{setting}: this is the ARN of a secret; what is kept in it must be the value itself")
-    beginning = _BEGINNINGS.get(setting)
-    if beginning and not value.startswith(beginning):
-        raise NotRight(f"{setting}: it begins with {beginning}")
-    if setting == "QSTASH_TOKEN" and (value.startswith("sig_") or not re.fullmatch(r"[!-~]{16,}", value)):
-        raise NotRight(f"{setting}: it is one long word of letters, digits and signs, and no signing key")
+    if setting != "CUSTOM_WEBHOOK_SECRETS":  # JSON, which may have lines
+        _check_kind(setting, value)
     try:
         read = Settings.read({setting: value})
         _check_closer(setting, value, read)
     except ConfigurationError as error:
         raise NotRight(str(error)) from None
     return value
+
+
+def _check_kind(setting: str, value: str) -> None:
+    """That it is no other secret, which would be sent to who is not to have it. Raises `NotRight`."""
+    beginning = _BEGINNINGS.get(setting)
+    if beginning and not value.startswith(beginning):
+        raise NotRight(f"{setting}: it begins with {beginning}")
+    if setting in {"QSTASH_TOKEN", "JOBS_LINK_KEY"}:
+        other = "a DSN, or another address" if "://" in value else None
+        other = other or next((kind for sign, kind in _KINDS.items() if value.startswith(sign)), None)
+        if other:
+            raise NotRight(f"{setting}: this is {other}")
+    if not value.isprintable():
+        raise NotRight(f"{setting}: there is a line break in it, or another character that cannot be seen")
+    if beginning and not re.fullmatch(r"[!-~]+", value):
+        raise NotRight(f"{setting}: it is one word of letters, digits and signs")
+    if setting == "QSTASH_TOKEN" and not re.fullmatch(r"[!-~]{16,}", value):
+        raise NotRight(f"{setting}: it is one long word of letters, digits and signs")
 
 
 def _check_closer(setting: str, value: str, read: Settings) -> None:

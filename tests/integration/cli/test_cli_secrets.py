@@ -109,8 +109,19 @@ def test_a_bare_value_of_the_console_gives_way_to_an_object(jobs: Jobs, cloud: C
 
 WRONG = [
     ("QSTASH_TOKEN", "hush", "one long word"),
-    ("QSTASH_TOKEN", CURRENT_KEY, "no signing key"),
+    ("QSTASH_TOKEN", CURRENT_KEY, "a signing key"),
     ("QSTASH_TOKEN", "arn:aws:secretsmanager:eu-central-1:123456789012:secret:x", "the value itself"),
+    ("QSTASH_TOKEN", DSN, "another address"),
+    ("QSTASH_TOKEN", "re_hush_hush_hush_hush", "Resend's API key"),
+    ("QSTASH_TOKEN", WHSEC, "a webhook's secret"),
+    ("JOBS_LINK_KEY", f"{DSN}&connect_timeout=5", "another address"),
+    ("JOBS_LINK_KEY", CURRENT_KEY, "a signing key"),
+    ("RESEND_API_KEY", "re_hush\nhush", "cannot be seen"),
+    ("RESEND_API_KEY", "re_hush hush", "one word"),
+    ("STRIPE_WEBHOOK_SECRET", "whsec_hush\thush", "cannot be seen"),
+    ("JOBS_LINK_KEY", "hush-hush\x00hush-hush-hush-hush-hush-hush", "cannot be seen"),
+    ("DATABASE_URL", "postgresql://u:hush@db.exa\nmple.com/x", "cannot be seen"),
+    ("QSTASH_CURRENT_SIGNING_KEY", "sig_hush\nhush-hush-hush-hush", "cannot be seen"),
     ("DATABASE_URL", "mysql://u:hush@h/x", "postgresql://"),
     ("DATABASE_URL", "postgresql://u:hush@localhost/x", "this machine"),
     ("DATABASE_URL", "postgresql://u:hush/hush@db.example.com/x", "percent-encoded"),
@@ -137,6 +148,17 @@ def test_a_value_that_cannot_be_right_is_refused(
     assert words in said
     assert "nothing was written" in said
     assert [name for name in SECRETS if cloud.held(name)] == []
+
+
+def test_what_is_no_token_is_sent_to_nobody(
+    jobs: Jobs, cloud: Cloud, region: QStashServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another secret in the place of the token is refused before QStash is asked."""
+    asked: list[str] = []
+    monkeypatch.setattr(secret_values, "qstash_account", lambda token, *_, **__: asked.append(token))
+    for wrong in (DSN, "re_hush_hush_hush_hush", WHSEC, CURRENT_KEY):
+        assert "QSTASH_TOKEN: " in refused(jobs, "qstash-token", given=wrong)
+    assert asked == []
 
 
 def test_a_token_of_another_region_names_that_region(
@@ -286,7 +308,7 @@ def test_at_a_terminal_keys_are_a_pair(cloud: Cloud, region: QStashServer, tmp_p
     assert cloud.held("signing-keys") == right
     words = [("Take both keys", "n"), (f"{current} (", right[following]), (f"{following} (", right[current])]
     said, code = at_terminal(
-        command, [*words, *zip((f"{current} (", f"{following} ("), right.values())], cloud, tmp_path
+        command, [*words, (f"{current} (", right[current]), (f"{following} (", right[following])], cloud, tmp_path
     )
     assert code == 0, said
     assert "the wrong way round" in said
