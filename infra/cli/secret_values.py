@@ -134,7 +134,7 @@ def qstash_account(token: str, url: str | None, *, prefix: str = "") -> Account:
             names = {one.id.partition(".")[0] for one in qstash.schedules() if "." in one.id}
             return Account(address, keys, tuple(sorted(names - {prefix})))
         except PublishFailed as error:
-            if error.status not in {401, 403}:
+            if not error.of_the_token:
                 if url and address != url:  # another region, which only serves to say more
                     continue
                 raise
@@ -151,7 +151,7 @@ def _check_may_write(qstash: Any) -> None:
     try:
         qstash.delete_schedule(f"jobs-check-{uuid4().hex}")
     except PublishFailed as error:
-        if error.status in {401, 403}:
+        if error.of_the_token:
             raise NotRight("QSTASH_TOKEN: it is the read-only one; publishing needs the other") from None
         raise
 

@@ -303,10 +303,8 @@ def _expected() -> Iterator[None]:
 
 
 def _is_missing(error: PublishFailed) -> bool:
-    """Whether QStash does not know the thing. With the token of another region it does not know us: then it says
-    "user not found in this region", and nothing about the thing. Source: https://github.com/superset-sh/superset/pull/3584
-    """
-    return error.status == 404 and "user not found" not in str(error).lower()
+    """Whether QStash does not know the thing. When it does not know us, it says nothing about the thing."""
+    return error.status == 404 and not error.of_the_token
 
 
 def _slot(answer: object) -> str | PublishFailed:

@@ -19,6 +19,7 @@ from infra.stage import SECRETS
 from tests.conftest import CURRENT_KEY, NEXT_KEY, ROOT
 from tests.integration.cli.cloud import STAGE, Cloud, versions
 from tests.integration.cli.conftest import Jobs, process_environment
+from tests.integration.deployment.between import Between
 
 TOKEN = "a-token-of-a-region-of-qstash"
 DSN = "postgresql://someone:hush-hush@db.example.com/app?sslmode=require"
@@ -186,6 +187,23 @@ def test_before_the_first_deployment_the_region_is_found(
         said = put(jobs, given={"QSTASH_TOKEN": "a-token-of-the-other-region"})
     assert f"deploy with qstash_url={other.url}" in said
     assert cloud.held("qstash-token") == {"QSTASH_TOKEN": "a-token-of-the-other-region"}
+
+
+def test_a_region_may_say_that_it_does_not_know_the_user(
+    jobs: Jobs, cloud: Cloud, region: QStashServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """QStash answers 404 then, and no 401; the next region is asked all the same."""
+    cloud.client("ssm").delete_parameter(Name=STAGE.settings_parameter)
+    elsewhere = Between(region.url)
+    elsewhere.tamper = lambda _exchange: (404, b'{"error":"user not found in this region"}')
+    monkeypatch.setattr(secret_values, "QSTASH_URLS", (elsewhere.url, region.url))
+    assert f"deploy with qstash_url={region.url}" in put(jobs, given={"QSTASH_TOKEN": TOKEN})
+    monkeypatch.setattr(secret_values, "QSTASH_URLS", (elsewhere.url,))
+    assert "QStash refuses it" in refused(jobs, given={"QSTASH_TOKEN": TOKEN})
+    cloud.deploy(QSTASH_URL=elsewhere.url)
+    monkeypatch.setattr(secret_values, "QSTASH_URLS", (elsewhere.url, region.url))
+    assert f"{region.url} takes it, and {elsewhere.url}" in refused(jobs, given={"QSTASH_TOKEN": TOKEN})
+    elsewhere.close()
 
 
 def test_keys_that_are_not_qstash_s_are_refused(jobs: Jobs, cloud: Cloud, region: QStashServer) -> None:
