@@ -59,8 +59,7 @@ def rotate_keys(
                 f"the secret {stage.secret('qstash-token')} is empty, so QStash cannot be asked; fill it with: "
                 f"jobs secrets put --stage {stage.name} qstash-token"
             )
-        held = str(token.held.get("QSTASH_TOKEN") or token.held.get(""))
-        settings = Settings.read({**written, "QSTASH_TOKEN": held})
+        settings = Settings.read({**written, "QSTASH_TOKEN": str(token.value("QSTASH_TOKEN"))})
         url = settings.qstash_url
         qstash = QStash(lambda: settings.secret("QSTASH_TOKEN"), url, secret_values.PATIENCE)
         run = Rotation(qstash, store)

@@ -32,9 +32,12 @@ class Version:
         """The settings of a secret that it does not hold."""
         if name == "database" and all(self.held.get(part) for part in OF_RDS):
             return []
-        # A secret with one setting may be its bare value, typed into AWS's console.
-        bare = len(SECRETS[name]) == 1 and self.held.get("")
-        return [setting for setting in SECRETS[name] if not (self.held.get(setting) or bare)]
+        return [setting for setting in SECRETS[name] if not self.value(setting)]
+
+    def value(self, setting: str) -> Any:
+        """What is held for a setting. A secret with one setting may be its bare value, typed into AWS's console."""
+        alone = (setting,) in SECRETS.values()
+        return self.held.get(setting) or (self.held.get("") if alone else None)
 
 
 class SecretStore:

@@ -62,7 +62,7 @@ class Form:
         """The value that there will be, or is."""
         name = secret_of(setting)
         version = self.now.get(name or "")
-        return self.values.get(setting) or (version.held.get(setting) if version else None)
+        return self.values.get(setting) or (version.value(setting) if version else None)
 
     def take(self, setting: str, value: str) -> None:
         """Take a value, once it holds what it promises. Raises `NotRight` and `PublishFailed`."""

@@ -261,6 +261,13 @@ def test_status(jobs: Jobs, cloud: Cloud) -> None:
     assert json.loads(well.out)["resend"]["missing"] == ["RESEND_API_KEY"]
 
 
+def test_a_bare_key_counts_where_it_is_used(jobs: Jobs, cloud: Cloud, region: QStashServer) -> None:
+    """A token that was typed into the console as it is finds QStash's keys like one that was put."""
+    cloud.fill("qstash-token", TOKEN)
+    assert "Written: signing-keys." in put(jobs, "signing-keys", given={})
+    assert (cloud.held("signing-keys") or {})["QSTASH_CURRENT_SIGNING_KEY"] == region.current_signing_key
+
+
 def test_where_there_is_no_stage(jobs: Jobs, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     """No stage named, a stage without secrets, a region without it, a value on the command line, no terminal."""
     assert "--stage" in jobs("secrets", "status").sentence
