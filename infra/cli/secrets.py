@@ -129,7 +129,7 @@ def put(
     with account() as aws:
         store = SecretStore(aws, stage)
         now = {name: store.read(name) for name in SECRETS if name in (wanted or SECRETS) or name == "qstash-token"}
-        chosen = wanted or [name for name, one in now.items() if one is None or one.missing(name)]
+        chosen = wanted or [name for name, one in now.items() if store.missing(name, one)]
         form = Form(stage, chosen, now, check, qstash_url or _deployed_url(stage, aws))
         if from_stdin:
             _read(form, named=bool(wanted))
@@ -200,10 +200,8 @@ def look(store: SecretStore, name: str) -> Look:
         raise
     except AwsFailed:
         changed_at = store.changed_at(name)
-        return Look([] if changed_at else list(SECRETS[name]), changed_at, looked_into=False)
-    if version is None:
-        return Look(list(SECRETS[name]), None, looked_into=True)
-    return Look(version.missing(name), version.written_at, looked_into=True)
+        return Look([] if changed_at else store.missing(name, None), changed_at, looked_into=False)
+    return Look(store.missing(name, version), version.written_at if version else None, looked_into=True)
 
 
 def needed_by(name: str) -> str:

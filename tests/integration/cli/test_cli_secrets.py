@@ -261,6 +261,25 @@ def test_status(jobs: Jobs, cloud: Cloud) -> None:
     assert json.loads(well.out)["resend"]["missing"] == ["RESEND_API_KEY"]
 
 
+@pytest.mark.parametrize("where", ["aurora", "database"])
+def test_the_password_of_a_database_that_is_yet_to_be_made(
+    jobs: Jobs, cloud: Cloud, region: QStashServer, tmp_path: Path, where: str
+) -> None:
+    """It is made up before the first deployment, which adds the host; a DSN is neither missed nor asked for."""
+    if where == "aurora":
+        cloud.client("secretsmanager").create_secret(Name=STAGE.secret(where))
+        assert "Still empty, and needed: database" in put(jobs, given={"QSTASH_TOKEN": TOKEN})
+    cloud.fill(where, {"username": "jobs", "password": "hush"})
+    cloud.fill("link-key", {"JOBS_LINK_KEY": "x" * 64})
+    assert "Still empty" not in put(jobs, given={"QSTASH_TOKEN": TOKEN})
+    done = jobs("secrets", "status", "--stage", "prod")
+    assert (done.code, "yes" in row(done.out, "database")) == (0, True)
+    assert "hush" not in done.out
+    words = [(f"{setting} (", "") for setting in ("RESEND_API_KEY", "STRIPE_WEBHOOK_SECRET", "RESEND_WEBHOOK_SECRET")]
+    said, code = at_terminal(["secrets", "put", "--stage", "prod"], [*words, ("(Enter ends)", "")], cloud, tmp_path)
+    assert (code, "DATABASE_URL (" in said) == (0, False), said
+
+
 def test_a_bare_key_counts_where_it_is_used(jobs: Jobs, cloud: Cloud, region: QStashServer) -> None:
     """A token that was typed into the console as it is finds QStash's keys like one that was put."""
     cloud.fill("qstash-token", TOKEN)
