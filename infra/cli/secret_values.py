@@ -5,12 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import re
+import ssl
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+from infra.local.service import ROOT
+from qstash_jobs.dsn import Dsn
 from qstash_jobs.errors import ConfigurationError, DatabaseUnreachable, PublishFailed
 from qstash_jobs.settings import SECRET_ARN, Settings
 
@@ -21,6 +25,14 @@ QSTASH_URLS = ("https://qstash.upstash.io", "https://qstash-us-east-1.upstash.io
 https://upstash.com/docs/qstash/howto/multi-region"""
 
 PATIENCE = timedelta(seconds=10)
+
+LAYER = "/opt/python"
+"""Where the functions have what is in shared/."""
+
+_AUTHORITY = (
+    f"For an authority that is not one of the system's, put its file into shared/qstash_jobs, deploy, and add "
+    f"sslrootcert={LAYER}/qstash_jobs/ and the file's name: that of RDS is there, rds-ca.pem"
+)
 
 _BEGINNINGS = {
     **dict.fromkeys(KEYS, "sig_"),
@@ -73,10 +85,7 @@ def _check_kind(setting: str, value: str) -> None:
 def _check_closer(setting: str, value: str, read: Settings) -> None:
     """What the settings take as it is, and would fail later. Raises `NotRight` and `ConfigurationError`."""
     if setting == "DATABASE_URL":
-        from qstash_jobs.dsn import Dsn
-
-        if Dsn.parse(value).is_local:
-            raise NotRight(f"{setting}: it leads to this machine, which no function in Lambda can reach")
+        _check_dsn(Dsn.parse(value))
     if setting == "RESEND_WEBHOOK_SECRET":
         _check_base64(setting, value)
     if setting == "CUSTOM_WEBHOOK_SECRETS":
@@ -84,6 +93,17 @@ def _check_closer(setting: str, value: str, read: Settings) -> None:
             if not re.fullmatch(r"[A-Za-z0-9_-]+", sender):
                 raise NotRight(f"{setting}: a sender's name is letters, digits, - and _, as it stands in its address")
             _check_base64(f"{setting}: {sender}", secret.get_secret_value())
+
+
+def _check_dsn(dsn: Dsn) -> None:
+    if dsn.is_local:
+        raise NotRight("DATABASE_URL: it leads to this machine, which no function in Lambda can reach")
+    if dsn.driver != "pg8000":
+        raise NotRight("DATABASE_URL: the functions have no driver but pg8000; begin it with postgresql://")
+    if dsn.authority and not dsn.authority.startswith(f"{LAYER}/"):
+        raise NotRight(
+            f"DATABASE_URL: sslrootcert={dsn.authority} is a file of this machine, which no function has. {_AUTHORITY}"
+        )
 
 
 def _check_base64(name: str, secret: str) -> None:
@@ -158,20 +178,21 @@ def _check_may_write(qstash: Any) -> None:
 
 def database_says(dsn: str) -> str:
     """Connect, and say what is there. Raises `NotRight`."""
-    import time
-
     from qstash_jobs.database import Database
 
     database = Database(dsn, PATIENCE)
+    if database.dsn.authority:
+        here = database.dsn.authority.replace(LAYER, str(ROOT / "shared"), 1)
+        database.dsn = replace(database.dsn, authority=here)
+    if database.dsn.password is None and not database.dsn.is_local:
+        raise NotRight("DATABASE_URL: there is no password in it. Where Postgres asks for none, say --no-check")
     try:
         database.run("SELECT 1")
         began = time.perf_counter()
         version = int(database.run("SHOW server_version_num")[0][0])
         milliseconds = (time.perf_counter() - began) * 1000
     except DatabaseUnreachable as error:
-        raise NotRight(
-            f"DATABASE_URL: no answer at {database.dsn.host} ({error}). Where only functions can reach it, say --no-check"
-        ) from None
+        raise NotRight(f"DATABASE_URL: {_unreachable(error, database.dsn.host)}") from None
     except ConfigurationError as error:
         raise NotRight(str(error)) from None
     finally:
@@ -181,6 +202,16 @@ def database_says(dsn: str) -> str:
     how = {"none": "without TLS", "unverified": "TLS not verified", "authority": "TLS verified but for the host's name"}
     tls = how.get(database.dsn.tls, "TLS verified")
     return f"Postgres {version // 10_000} at {database.dsn.host}, {tls}, {milliseconds:.0f} ms away"
+
+
+def _unreachable(error: DatabaseUnreachable, host: str) -> str:
+    if isinstance(error.__cause__, ssl.SSLCertVerificationError):
+        return f"{host} answers, and its certificate is not accepted: {error.__cause__.verify_message}. {_AUTHORITY}"
+    if isinstance(error.__cause__, ssl.SSLError):
+        return f"{host} answers, and TLS does not come about: {error}. Is it Postgres that is there?"
+    if str(error) == "Server refuses SSL":  # pg8000's words
+        return f"{host} takes no TLS. Turn it on there; or, in a network that nobody else is in, add sslmode=disable"
+    return f"no answer at {host} ({error}). Where only functions can reach it, say --no-check"
 
 
 def check_keys(values: Mapping[str, Any], account: Account | None) -> None:

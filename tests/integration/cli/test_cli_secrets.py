@@ -6,9 +6,14 @@ import json
 import os
 import pty
 import select
+import socket
+import ssl
+import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +21,7 @@ import pytest
 from infra.cli import secret_values
 from infra.local.qstash import QStashServer
 from infra.stage import SECRETS
+from qstash_jobs.database import Database
 from tests.conftest import CURRENT_KEY, NEXT_KEY, ROOT
 from tests.integration.cli.cloud import STAGE, Cloud, versions
 from tests.integration.cli.conftest import Jobs, process_environment
@@ -127,6 +133,8 @@ WRONG = [
     ("DATABASE_URL", "postgresql://u:hush@localhost/x", "this machine"),
     ("DATABASE_URL", "postgresql://u:hush/hush@db.example.com/x", "percent-encoded"),
     ("DATABASE_URL", "postgresql://u:hush@db.example.com/x?sslmode=maybe", "none of"),
+    ("DATABASE_URL", "postgresql+psycopg://u:hush@db.example.com/x", "begin it with postgresql://"),
+    *[("DATABASE_URL", f"{DSN}&sslrootcert={path}", "a file of this machine") for path in ("./ca.pem", "/etc/ca.pem")],
     ("RESEND_API_KEY", "hush-hush", "begins with re_"),
     ("STRIPE_WEBHOOK_SECRET", "hush-hush", "begins with whsec_"),
     ("RESEND_WEBHOOK_SECRET", "whsec_hush-hush-hush!", "base64"),
@@ -230,6 +238,72 @@ def test_a_database_is_connected_to(
     assert "--no-check" in said
     put(jobs, "database", "--no-check", given=dead)
     assert cloud.held("database") == {"DATABASE_URL": dead}
+
+
+def test_a_database_whose_certificate_nobody_knows(
+    jobs: Jobs, cloud: Cloud, region: QStashServer, tmp_path: Path
+) -> None:
+    """It does answer, so what is wrong is said to be its certificate, and what can be done about that."""
+    made, key = tmp_path / "made.pem", tmp_path / "key.pem"
+    kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=db"]
+    subprocess.run(["openssl", "req", *kind, "-keyout", key, "-out", made], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(made, key)
+    with postgres_that_answers(b"S", context) as dsn:
+        said = refused(jobs, "database", given=dsn)
+    assert "its certificate is not accepted: self-signed certificate" in said
+    assert "sslrootcert=/opt/python/qstash_jobs/" in said
+    assert "no answer" not in said
+
+
+def test_a_database_without_tls(jobs: Jobs, cloud: Cloud, region: QStashServer) -> None:
+    """It says so, and is not taken for one that cannot be reached."""
+    with postgres_that_answers(b"N") as dsn:
+        said = refused(jobs, "database", given=dsn)
+    assert "takes no TLS" in said
+    assert "sslmode=disable" in said
+    assert "no answer" not in said
+
+
+def test_a_dsn_without_a_password(jobs: Jobs, cloud: Cloud, region: QStashServer) -> None:
+    """Postgres is not asked before it is there; one that wants none is believed with --no-check."""
+    bare = "postgresql://someone@db.example.com/app"
+    assert "there is no password in it" in refused(jobs, "database", given=bare)
+    put(jobs, "database", "--no-check", given=bare)
+    assert cloud.held("database") == {"DATABASE_URL": bare}
+
+
+def test_an_authority_that_the_layer_brings(
+    jobs: Jobs, cloud: Cloud, region: QStashServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is looked for in this checkout, from which the layer is made."""
+    found: list[str | None] = []
+    monkeypatch.setattr(Database, "run", lambda self, _: found.append(self.dsn.authority) or [["180000"]])
+    path = "/opt/python/qstash_jobs/rds-ca.pem"
+    dsn = f"postgresql://someone:hush-hush@db.example.com/app?sslmode=verify-full&sslrootcert={path}"
+    put(jobs, "database", given=dsn)
+    assert cloud.held("database") == {"DATABASE_URL": dsn}
+    assert found[0] == str(ROOT / "shared/qstash_jobs/rds-ca.pem")
+
+
+@contextmanager
+def postgres_that_answers(answer: bytes, context: ssl.SSLContext | None = None) -> Iterator[str]:
+    """The DSN of a server that says this to who asks for TLS."""
+    with socket.create_server(("127.0.0.2", 0)) as server:
+
+        def serve() -> None:
+            with suppress(OSError):
+                stream, _ = server.accept()
+                with stream:
+                    stream.recv(8)
+                    stream.sendall(answer)
+                    if context:
+                        context.wrap_socket(stream, server_side=True)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"postgresql://someone:hush-hush@127.0.0.2:{server.getsockname()[1]}/app"
+        thread.join()
 
 
 def test_what_a_database_says(database_url: str) -> None:
