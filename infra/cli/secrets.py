@@ -20,7 +20,7 @@ from infra.cli.secret_store import SecretStore, Version
 from infra.cli.secret_values import KEYS, NotRight
 from infra.cli.stages import on_aws
 from infra.stage import MADE_BY_AWS, REQUIRED, SECRETS, Stage, secret_of
-from qstash_jobs.errors import PublishFailed
+from qstash_jobs.errors import ConfigurationError, PublishFailed
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -116,7 +116,7 @@ def put(
 
     [dim]jobs secrets put --stage prod[/]   ·   [dim]jobs secrets put --stage prod database[/]
 
-    [dim]vault read -format=json jobs | jobs secrets put --stage prod --from-stdin[/]
+    [dim]vault read -format=json -field=data jobs | jobs secrets put --stage prod --from-stdin[/]
     """
     stage = stages.required()
     wanted = _wanted(names)
@@ -126,11 +126,12 @@ def put(
         )
     if not from_stdin and not sys.stdin.isatty():
         raise typer.BadParameter("there is no terminal to ask at; pipe JSON, and say --from-stdin", param_hint="stdin")
+    address = _address(qstash_url) if qstash_url else None
     with account() as aws:
         store = SecretStore(aws, stage)
         now = {name: store.read(name) for name in SECRETS if name in (wanted or SECRETS) or name == "qstash-token"}
         chosen = wanted or [name for name, one in now.items() if store.missing(name, one)]
-        form = Form(stage, chosen, now, check, qstash_url or _deployed_url(stage, aws))
+        form = Form(stage, chosen, now, check, address or _deployed_url(stage, aws))
         if from_stdin:
             _read(form, named=bool(wanted))
         else:
@@ -223,6 +224,16 @@ def _wanted(names: Iterable[str] | None) -> list[str]:
             raise typer.BadParameter(f"there is no secret of this name; {known}.{hint}", param_hint="NAME")
         found.append(name)
     return list(dict.fromkeys(found))
+
+
+def _address(qstash_url: str) -> str:
+    """As the setting has it. Raises `typer.BadParameter`."""
+    from qstash_jobs.settings import Settings
+
+    try:
+        return Settings.read({"QSTASH_URL": qstash_url}).qstash_url
+    except ConfigurationError as error:
+        raise typer.BadParameter(str(error), param_hint="--qstash-url") from None
 
 
 def _deployed_url(stage: Stage, aws: Account) -> str | None:
@@ -352,6 +363,8 @@ def _given(text: str, secrets: list[str]) -> dict[str, Any]:
         document = json.loads(text)
     except (ValueError, RecursionError):
         document = None
+    if isinstance(document, dict) and {"data", "lease_id"} <= set(document):
+        raise AwsFailed("this is what Vault says around a secret; let it say the secret alone, with -field=data")
     if isinstance(document, dict) and (len(only) != 1 or set(document) <= set(only)):
         return document
     if len(only) == 1 and text.strip():

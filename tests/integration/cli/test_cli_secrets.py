@@ -93,6 +93,28 @@ def test_the_signing_keys_are_taken_from_qstash(jobs: Jobs, cloud: Cloud, region
     assert (cloud.held("signing-keys") or {})["QSTASH_CURRENT_SIGNING_KEY"] == region.current_signing_key
 
 
+def test_vault_s_envelope_is_not_what_is_wanted(jobs: Jobs, cloud: Cloud, region: QStashServer) -> None:
+    """The settings lie within it, and what to ask of Vault instead is said."""
+    envelope = {"request_id": "x", "lease_id": "", "data": {"RESEND_API_KEY": "re_hush_hush"}, "warnings": None}
+    assert "-field=data" in refused(jobs, given=envelope)
+    assert "-field=data" in refused(jobs, "resend", given=envelope)
+    put(jobs, given=envelope["data"])
+    assert cloud.held("resend") == {"RESEND_API_KEY": "re_hush_hush"}
+
+
+@pytest.mark.parametrize("wrong", ["qstash.upstash.io", "https://qstash.upstash.io/v2/publish", "https://"])
+def test_an_address_of_qstash_that_is_none(jobs: Jobs, cloud: Cloud, wrong: str) -> None:
+    """It is looked at as the setting is, before anything is asked."""
+    said = refused(jobs, "--qstash-url", wrong, given={"QSTASH_TOKEN": TOKEN})
+    assert "--qstash-url" in said
+    assert "address" in said
+
+
+def test_an_address_of_qstash_with_a_slash(jobs: Jobs, cloud: Cloud, region: QStashServer) -> None:
+    """As a browser shows it."""
+    assert f"QStash at {region.url} takes" in put(jobs, "--qstash-url", f"{region.url}/", given={"QSTASH_TOKEN": TOKEN})
+
+
 def test_a_value_is_merged_and_the_same_is_not_written_twice(jobs: Jobs, cloud: Cloud, region: QStashServer) -> None:
     """What else is in the secret stays; senders that are not mentioned too."""
     cloud.fill("resend", {"RESEND_API_KEY": "re_old", "note": "of ours"})
