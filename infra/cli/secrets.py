@@ -292,8 +292,7 @@ def _say_wrong(error: Exception) -> None:
 
 
 def _ask_senders(form: Form) -> None:
-    known = form.now.get("custom-webhooks")
-    senders = dict((known.held.get("CUSTOM_WEBHOOK_SECRETS") or {}) if known else {})
+    senders = _senders(form)
     if senders:
         console.print(f"  [dim]there are {', '.join(sorted(senders))}; a name that is there gets the new secret[/]")
     while sender := typer.prompt("  name of a sender (Enter ends)", default="", show_default=False).strip():
@@ -334,7 +333,7 @@ def _read(form: Form, *, named: bool) -> None:
     for setting in (one for one in allowed if given.get(one) not in (None, "")):
         value = given[setting]
         if setting == "CUSTOM_WEBHOOK_SECRETS" and isinstance(value, dict):
-            value = _merged(form.held(setting), value)
+            value = _merged(_senders(form), value)
         try:
             form.take(setting, value if isinstance(value, str) else json.dumps(value))
         except (NotRight, PublishFailed) as error:
@@ -375,9 +374,20 @@ def _given(text: str, secrets: list[str]) -> dict[str, Any]:
     )
 
 
-def _merged(held: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+def _senders(form: Form) -> dict[str, Any]:
+    """The senders of one's own that there are: an object, or its JSON as text."""
+    held = form.held("CUSTOM_WEBHOOK_SECRETS")
+    if isinstance(held, str):
+        try:
+            held = json.loads(held)
+        except (ValueError, RecursionError):
+            held = None
+    return dict(held) if isinstance(held, dict) else {}
+
+
+def _merged(held: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Senders that are not mentioned stay; null takes one away."""
-    merged = {**(held if isinstance(held, dict) else {}), **given}
+    merged = {**held, **given}
     return {sender: secret for sender, secret in merged.items() if secret is not None}
 
 

@@ -128,6 +128,18 @@ def test_a_value_is_merged_and_the_same_is_not_written_twice(jobs: Jobs, cloud: 
     assert cloud.held("custom-webhooks") == {"CUSTOM_WEBHOOK_SECRETS": {"shop": WHSEC, "blog": WHSEC}}
 
 
+def test_senders_that_were_typed_as_text_stay(jobs: Jobs, cloud: Cloud, region: QStashServer, tmp_path: Path) -> None:
+    """The functions take an object or its JSON as text, as a console's form has it; so both are added to."""
+    cloud.fill("custom-webhooks", {"CUSTOM_WEBHOOK_SECRETS": json.dumps({"crm": WHSEC})})
+    put(jobs, "custom-webhooks", given={"shop": WHSEC})
+    assert cloud.held("custom-webhooks") == {"CUSTOM_WEBHOOK_SECRETS": {"crm": WHSEC, "shop": WHSEC}}
+    cloud.fill("custom-webhooks", {"CUSTOM_WEBHOOK_SECRETS": json.dumps({"crm": WHSEC})})
+    words = [("name of a sender", "shop"), ("whsec_… of shop", WHSEC), ("(Enter ends)", "")]
+    said, code = at_terminal(["secrets", "put", "--stage", "prod", "custom-webhooks"], words, cloud, tmp_path)
+    assert (code, "there are crm" in said) == (0, True), said
+    assert cloud.held("custom-webhooks") == {"CUSTOM_WEBHOOK_SECRETS": {"crm": WHSEC, "shop": WHSEC}}
+
+
 def test_a_bare_value_of_the_console_gives_way_to_an_object(jobs: Jobs, cloud: Cloud, region: QStashServer) -> None:
     """A secret whose value somebody typed as it is counts as filled, and becomes JSON when it is written anew."""
     cloud.fill("resend", "re_typed_in_the_console")
