@@ -116,7 +116,7 @@ def _qstash() -> Finding:
     try:
         known = {one.id for one in qstash().schedules()}
     except PublishFailed as error:
-        if error.status in {401, 403}:
+        if error.of_the_token:
             mend = _mend("set QSTASH_TOKEN anew", "run: jobs secrets put --stage {} qstash-token")
             return Finding(False, f"it refuses our token, in the region {settings().qstash_url}; {mend}")
         return Finding(False, f"{error} (at {settings().qstash_url}): is QSTASH_URL right?")

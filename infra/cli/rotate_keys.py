@@ -52,15 +52,16 @@ def rotate_keys(
 
     with account() as aws:
         store = SecretStore(aws, stage)
-        url = Settings.read(written_settings(stage, aws)).qstash_url
+        written = written_settings(stage, aws)
         token = store.read("qstash-token")
         if token is None or token.missing("qstash-token"):
             raise RotationStopped(
                 f"the secret {stage.secret('qstash-token')} is empty, so QStash cannot be asked; fill it with: "
                 f"jobs secrets put --stage {stage.name} qstash-token"
             )
-        value = str(token.held.get("QSTASH_TOKEN") or token.held.get(""))
-        qstash = QStash(lambda: value, url, secret_values.PATIENCE)
+        settings = Settings.read({**written, "QSTASH_TOKEN": str(token.value("QSTASH_TOKEN"))})
+        url = settings.qstash_url
+        qstash = QStash(lambda: settings.secret("QSTASH_TOKEN"), url, secret_values.PATIENCE)
         run = Rotation(qstash, store)
         try:
             _show(run, stage.prefix, url)

@@ -9,12 +9,12 @@ from datetime import datetime
 from typing import Any
 
 from infra.cli.aws import Account, AwsFailed, NotThere, moment_of, spoken
-from infra.stage import SECRETS, Stage
+from infra.stage import AURORA, SECRETS, Stage
 
 CURRENT = "AWSCURRENT"
 PREVIOUS = "AWSPREVIOUS"
-OF_RDS = ("username", "password", "host")
-"""What the secret of a database holds that RDS made, in the place of a DSN."""
+OF_RDS = ("username", "password")
+"""What the secret of a database holds that RDS makes, in the place of a DSN; the deployment adds the host."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,12 @@ class Version:
         """The settings of a secret that it does not hold."""
         if name == "database" and all(self.held.get(part) for part in OF_RDS):
             return []
-        # A secret with one setting may be its bare value, typed into AWS's console.
-        bare = len(SECRETS[name]) == 1 and self.held.get("")
-        return [setting for setting in SECRETS[name] if not (self.held.get(setting) or bare)]
+        return [setting for setting in SECRETS[name] if not self.value(setting)]
+
+    def value(self, setting: str) -> Any:
+        """What is held for a setting. A secret with one setting may be its bare value, typed into AWS's console."""
+        alone = (setting,) in SECRETS.values()
+        return self.held.get(setting) or (self.held.get("") if alone else None)
 
 
 class SecretStore:
@@ -84,6 +87,18 @@ class SecretStore:
             )
         labels = (answer.get("VersionIdsToStages") or {}).values()
         return answer.get("LastChangedDate") if any(CURRENT in one for one in labels) else None
+
+    def missing(self, name: str, version: Version | None) -> list[str]:
+        """The settings that a secret does not hold; none where Aurora is opened with a secret of its own. Raises
+        `AwsFailed`."""
+        missing = version.missing(name) if version else list(SECRETS[name])
+        return [] if missing and name == "database" and self._has_aurora() else missing
+
+    def _has_aurora(self) -> bool:
+        try:
+            return self.changed_at(AURORA) is not None
+        except NotThere:
+            return False
 
     def write(self, name: str, held: Mapping[str, Any], *, label: str | None = None) -> None:
         """A new version, which is the current one from now on; with another label beside that. Raises `AwsFailed`."""

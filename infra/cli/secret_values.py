@@ -5,12 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import re
+import ssl
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+from infra.local.service import ROOT
+from qstash_jobs.dsn import Dsn
 from qstash_jobs.errors import ConfigurationError, DatabaseUnreachable, PublishFailed
 from qstash_jobs.settings import SECRET_ARN, Settings
 
@@ -22,12 +26,21 @@ https://upstash.com/docs/qstash/howto/multi-region"""
 
 PATIENCE = timedelta(seconds=10)
 
+LAYER = "/opt/python"
+"""Where the functions have what is in shared/."""
+
+_AUTHORITY = (
+    f"For an authority that is not one of the system's, put its file into shared/qstash_jobs, deploy, and add "
+    f"sslrootcert={LAYER}/qstash_jobs/ and the file's name: that of RDS is there, rds-ca.pem"
+)
+
 _BEGINNINGS = {
     **dict.fromkeys(KEYS, "sig_"),
     "RESEND_API_KEY": "re_",
     "STRIPE_WEBHOOK_SECRET": "whsec_",
     "RESEND_WEBHOOK_SECRET": "whsec_",
 }
+_KINDS = {"sig_": "a signing key", "re_": "Resend's API key", "whsec_": "a webhook's secret"}
 
 
 class NotRight(Exception):
@@ -41,11 +54,8 @@ def cleaned(setting: str, value: str) -> str:
         raise NotRight(f"{setting}: it is empty")
     if SECRET_ARN.match(value):
         raise NotRight(f"{setting}: this is the ARN of a secret; what is kept in it must be the value itself")
-    beginning = _BEGINNINGS.get(setting)
-    if beginning and not value.startswith(beginning):
-        raise NotRight(f"{setting}: it begins with {beginning}")
-    if setting == "QSTASH_TOKEN" and (value.startswith("sig_") or not re.fullmatch(r"[!-~]{16,}", value)):
-        raise NotRight(f"{setting}: it is one long word of letters, digits and signs, and no signing key")
+    if setting != "CUSTOM_WEBHOOK_SECRETS":  # JSON, which may have lines
+        _check_kind(setting, value)
     try:
         read = Settings.read({setting: value})
         _check_closer(setting, value, read)
@@ -54,13 +64,28 @@ def cleaned(setting: str, value: str) -> str:
     return value
 
 
+def _check_kind(setting: str, value: str) -> None:
+    """That it is no other secret, which would be sent to who is not to have it. Raises `NotRight`."""
+    beginning = _BEGINNINGS.get(setting)
+    if beginning and not value.startswith(beginning):
+        raise NotRight(f"{setting}: it begins with {beginning}")
+    if setting in {"QSTASH_TOKEN", "JOBS_LINK_KEY"}:
+        other = "a DSN, or another address" if "://" in value else None
+        other = other or next((kind for sign, kind in _KINDS.items() if value.startswith(sign)), None)
+        if other:
+            raise NotRight(f"{setting}: this is {other}")
+    if not value.isprintable():
+        raise NotRight(f"{setting}: there is a line break in it, or another character that cannot be seen")
+    if beginning and not re.fullmatch(r"[!-~]+", value):
+        raise NotRight(f"{setting}: it is one word of letters, digits and signs")
+    if setting == "QSTASH_TOKEN" and not re.fullmatch(r"[!-~]{16,}", value):
+        raise NotRight(f"{setting}: it is one long word of letters, digits and signs")
+
+
 def _check_closer(setting: str, value: str, read: Settings) -> None:
     """What the settings take as it is, and would fail later. Raises `NotRight` and `ConfigurationError`."""
     if setting == "DATABASE_URL":
-        from qstash_jobs.dsn import Dsn
-
-        if Dsn.parse(value).is_local:
-            raise NotRight(f"{setting}: it leads to this machine, which no function in Lambda can reach")
+        _check_dsn(Dsn.parse(value))
     if setting == "RESEND_WEBHOOK_SECRET":
         _check_base64(setting, value)
     if setting == "CUSTOM_WEBHOOK_SECRETS":
@@ -68,6 +93,17 @@ def _check_closer(setting: str, value: str, read: Settings) -> None:
             if not re.fullmatch(r"[A-Za-z0-9_-]+", sender):
                 raise NotRight(f"{setting}: a sender's name is letters, digits, - and _, as it stands in its address")
             _check_base64(f"{setting}: {sender}", secret.get_secret_value())
+
+
+def _check_dsn(dsn: Dsn) -> None:
+    if dsn.is_local:
+        raise NotRight("DATABASE_URL: it leads to this machine, which no function in Lambda can reach")
+    if dsn.driver != "pg8000":
+        raise NotRight("DATABASE_URL: the functions have no driver but pg8000; begin it with postgresql://")
+    if dsn.authority and not dsn.authority.startswith(f"{LAYER}/"):
+        raise NotRight(
+            f"DATABASE_URL: sslrootcert={dsn.authority} is a file of this machine, which no function has. {_AUTHORITY}"
+        )
 
 
 def _check_base64(name: str, secret: str) -> None:
@@ -118,7 +154,7 @@ def qstash_account(token: str, url: str | None, *, prefix: str = "") -> Account:
             names = {one.id.partition(".")[0] for one in qstash.schedules() if "." in one.id}
             return Account(address, keys, tuple(sorted(names - {prefix})))
         except PublishFailed as error:
-            if error.status not in {401, 403}:
+            if not error.of_the_token:
                 if url and address != url:  # another region, which only serves to say more
                     continue
                 raise
@@ -135,27 +171,28 @@ def _check_may_write(qstash: Any) -> None:
     try:
         qstash.delete_schedule(f"jobs-check-{uuid4().hex}")
     except PublishFailed as error:
-        if error.status in {401, 403}:
+        if error.of_the_token:
             raise NotRight("QSTASH_TOKEN: it is the read-only one; publishing needs the other") from None
         raise
 
 
 def database_says(dsn: str) -> str:
     """Connect, and say what is there. Raises `NotRight`."""
-    import time
-
     from qstash_jobs.database import Database
 
     database = Database(dsn, PATIENCE)
+    if database.dsn.authority:
+        here = database.dsn.authority.replace(LAYER, str(ROOT / "shared"), 1)
+        database.dsn = replace(database.dsn, authority=here)
+    if database.dsn.password is None and not database.dsn.is_local:
+        raise NotRight("DATABASE_URL: there is no password in it. Where Postgres asks for none, say --no-check")
     try:
         database.run("SELECT 1")
         began = time.perf_counter()
         version = int(database.run("SHOW server_version_num")[0][0])
         milliseconds = (time.perf_counter() - began) * 1000
     except DatabaseUnreachable as error:
-        raise NotRight(
-            f"DATABASE_URL: no answer at {database.dsn.host} ({error}). Where only functions can reach it, say --no-check"
-        ) from None
+        raise NotRight(f"DATABASE_URL: {_unreachable(error, database.dsn.host)}") from None
     except ConfigurationError as error:
         raise NotRight(str(error)) from None
     finally:
@@ -165,6 +202,16 @@ def database_says(dsn: str) -> str:
     how = {"none": "without TLS", "unverified": "TLS not verified", "authority": "TLS verified but for the host's name"}
     tls = how.get(database.dsn.tls, "TLS verified")
     return f"Postgres {version // 10_000} at {database.dsn.host}, {tls}, {milliseconds:.0f} ms away"
+
+
+def _unreachable(error: DatabaseUnreachable, host: str) -> str:
+    if isinstance(error.__cause__, ssl.SSLCertVerificationError):
+        return f"{host} answers, and its certificate is not accepted: {error.__cause__.verify_message}. {_AUTHORITY}"
+    if isinstance(error.__cause__, ssl.SSLError):
+        return f"{host} answers, and TLS does not come about: {error}. Is it Postgres that is there?"
+    if str(error) == "Server refuses SSL":  # pg8000's words
+        return f"{host} takes no TLS. Turn it on there; or, in a network that nobody else is in, add sslmode=disable"
+    return f"no answer at {host} ({error}). Where only functions can reach it, say --no-check"
 
 
 def check_keys(values: Mapping[str, Any], account: Account | None) -> None:

@@ -20,7 +20,7 @@ from infra.cli.secret_store import SecretStore, Version
 from infra.cli.secret_values import KEYS, NotRight
 from infra.cli.stages import on_aws
 from infra.stage import MADE_BY_AWS, REQUIRED, SECRETS, Stage, secret_of
-from qstash_jobs.errors import PublishFailed
+from qstash_jobs.errors import ConfigurationError, PublishFailed
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -62,7 +62,7 @@ class Form:
         """The value that there will be, or is."""
         name = secret_of(setting)
         version = self.now.get(name or "")
-        return self.values.get(setting) or (version.held.get(setting) if version else None)
+        return self.values.get(setting) or (version.value(setting) if version else None)
 
     def take(self, setting: str, value: str) -> None:
         """Take a value, once it holds what it promises. Raises `NotRight` and `PublishFailed`."""
@@ -79,6 +79,10 @@ class Form:
         if self._account is None and token and self.check:
             self._account = self._ask_qstash(str(token))
         return self._account
+
+    def check_keys(self) -> None:
+        """That the keys which there will be are a pair, and QStash's. Raises `NotRight` and `PublishFailed`."""
+        secret_values.check_keys({name: self.held(name) for name in KEYS}, self.qstash())
 
     def _ask_qstash(self, token: str) -> secret_values.Account:
         found = secret_values.qstash_account(token, self.qstash_url, prefix=self.stage.prefix)
@@ -112,7 +116,7 @@ def put(
 
     [dim]jobs secrets put --stage prod[/]   ·   [dim]jobs secrets put --stage prod database[/]
 
-    [dim]vault read -format=json jobs | jobs secrets put --stage prod --from-stdin[/]
+    [dim]vault read -format=json -field=data jobs | jobs secrets put --stage prod --from-stdin[/]
     """
     stage = stages.required()
     wanted = _wanted(names)
@@ -122,11 +126,12 @@ def put(
         )
     if not from_stdin and not sys.stdin.isatty():
         raise typer.BadParameter("there is no terminal to ask at; pipe JSON, and say --from-stdin", param_hint="stdin")
+    address = _address(qstash_url) if qstash_url else None
     with account() as aws:
         store = SecretStore(aws, stage)
         now = {name: store.read(name) for name in SECRETS if name in (wanted or SECRETS) or name == "qstash-token"}
-        chosen = wanted or [name for name, one in now.items() if one is None or one.missing(name)]
-        form = Form(stage, chosen, now, check, qstash_url or _deployed_url(stage, aws))
+        chosen = wanted or [name for name, one in now.items() if store.missing(name, one)]
+        form = Form(stage, chosen, now, check, address or _deployed_url(stage, aws))
         if from_stdin:
             _read(form, named=bool(wanted))
         else:
@@ -196,10 +201,8 @@ def look(store: SecretStore, name: str) -> Look:
         raise
     except AwsFailed:
         changed_at = store.changed_at(name)
-        return Look([] if changed_at else list(SECRETS[name]), changed_at, looked_into=False)
-    if version is None:
-        return Look(list(SECRETS[name]), None, looked_into=True)
-    return Look(version.missing(name), version.written_at, looked_into=True)
+        return Look([] if changed_at else store.missing(name, None), changed_at, looked_into=False)
+    return Look(store.missing(name, version), version.written_at if version else None, looked_into=True)
 
 
 def needed_by(name: str) -> str:
@@ -223,6 +226,16 @@ def _wanted(names: Iterable[str] | None) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def _address(qstash_url: str) -> str:
+    """As the setting has it. Raises `typer.BadParameter`."""
+    from qstash_jobs.settings import Settings
+
+    try:
+        return Settings.read({"QSTASH_URL": qstash_url}).qstash_url
+    except ConfigurationError as error:
+        raise typer.BadParameter(str(error), param_hint="--qstash-url") from None
+
+
 def _deployed_url(stage: Stage, aws: Account) -> str | None:
     """Where the stage looks for QStash, if it is deployed already."""
     try:
@@ -236,7 +249,9 @@ def _ask(form: Form) -> None:
         if name == MADE_BY_AWS and form.now.get(name) is not None:
             continue
         console.print(f"\n[bold]{name}[/]  [dim]{needed_by(name)}{'' if name in REQUIRED else '; may stay empty'}[/]")
-        if name == "signing-keys" and _offer_keys(form):
+        if name == "signing-keys":
+            if not _offer_keys(form):
+                _ask_keys(form)
             continue
         if name == "custom-webhooks":
             _ask_senders(form)
@@ -253,17 +268,31 @@ def _ask_one(form: Form, setting: str) -> None:
     while value := _hidden(f"  {setting} (Enter leaves it as it is)"):
         try:
             form.take(setting, value)
-            if setting in KEYS:
-                secret_values.check_keys(form.values, form.qstash())
             return
         except (NotRight, PublishFailed) as error:
-            errors.print(f"  [bold red]✗[/] {plain(str(error))}", markup=True, soft_wrap=True)
-            form.values.pop(setting, None)
+            _say_wrong(error)
+
+
+def _ask_keys(form: Form) -> None:
+    while True:
+        for setting in KEYS:
+            _ask_one(form, setting)
+        try:
+            if set(KEYS) & set(form.values):
+                form.check_keys()
+            return
+        except (NotRight, PublishFailed) as error:
+            _say_wrong(error)
+            for setting in KEYS:
+                form.values.pop(setting, None)
+
+
+def _say_wrong(error: Exception) -> None:
+    errors.print(f"  [bold red]✗[/] {plain(str(error))}", markup=True, soft_wrap=True)
 
 
 def _ask_senders(form: Form) -> None:
-    known = form.now.get("custom-webhooks")
-    senders = dict((known.held.get("CUSTOM_WEBHOOK_SECRETS") or {}) if known else {})
+    senders = _senders(form)
     if senders:
         console.print(f"  [dim]there are {', '.join(sorted(senders))}; a name that is there gets the new secret[/]")
     while sender := typer.prompt("  name of a sender (Enter ends)", default="", show_default=False).strip():
@@ -273,7 +302,7 @@ def _ask_senders(form: Form) -> None:
             form.take("CUSTOM_WEBHOOK_SECRETS", json.dumps({**senders, sender: secret.strip()}))
             senders = dict(form.values["CUSTOM_WEBHOOK_SECRETS"])
         except NotRight as error:
-            errors.print(f"  [bold red]✗[/] {plain(str(error))}", markup=True, soft_wrap=True)
+            _say_wrong(error)
 
 
 def _hidden(text: str) -> str:
@@ -304,7 +333,7 @@ def _read(form: Form, *, named: bool) -> None:
     for setting in (one for one in allowed if given.get(one) not in (None, "")):
         value = given[setting]
         if setting == "CUSTOM_WEBHOOK_SECRETS" and isinstance(value, dict):
-            value = _merged(form.held(setting), value)
+            value = _merged(_senders(form), value)
         try:
             form.take(setting, value if isinstance(value, str) else json.dumps(value))
         except (NotRight, PublishFailed) as error:
@@ -319,7 +348,7 @@ def _read(form: Form, *, named: bool) -> None:
             form.values.update(zip(KEYS, found.keys, strict=True))
             form.said.append("the signing keys are QStash's own")
         if set(KEYS) & set(form.values):
-            secret_values.check_keys({name: form.held(name) for name in KEYS}, form.qstash())
+            form.check_keys()
     except (NotRight, PublishFailed) as error:
         problems.append(str(error))
     if problems:
@@ -333,6 +362,8 @@ def _given(text: str, secrets: list[str]) -> dict[str, Any]:
         document = json.loads(text)
     except (ValueError, RecursionError):
         document = None
+    if isinstance(document, dict) and {"data", "lease_id"} <= set(document):
+        raise AwsFailed("this is what Vault says around a secret; let it say the secret alone, with -field=data")
     if isinstance(document, dict) and (len(only) != 1 or set(document) <= set(only)):
         return document
     if len(only) == 1 and text.strip():
@@ -343,9 +374,20 @@ def _given(text: str, secrets: list[str]) -> dict[str, Any]:
     )
 
 
-def _merged(held: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+def _senders(form: Form) -> dict[str, Any]:
+    """The senders of one's own that there are: an object, or its JSON as text."""
+    held = form.held("CUSTOM_WEBHOOK_SECRETS")
+    if isinstance(held, str):
+        try:
+            held = json.loads(held)
+        except (ValueError, RecursionError):
+            held = None
+    return dict(held) if isinstance(held, dict) else {}
+
+
+def _merged(held: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Senders that are not mentioned stay; null takes one away."""
-    merged = {**(held if isinstance(held, dict) else {}), **given}
+    merged = {**held, **given}
     return {sender: secret for sender, secret in merged.items() if secret is not None}
 
 

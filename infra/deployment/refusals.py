@@ -12,7 +12,7 @@ CONSOLE = "the Upstash console shows both, on the page of QStash, when the regio
 def sentence(error: PublishFailed, what: str, url: str) -> str:
     """About a schedule or a message, `what`, that QStash at `url` did not take."""
     said = str(error)
-    if error.status in {401, 403} or (error.status == 404 and "user not found" in said.lower()):
+    if error.of_the_token:
         return (
             f"{what}: QStash at {url} does not know the token ({said}). Each region of QStash has an address and a token of "
             f"its own: {CONSOLE}. Set that address as QSTASH_URL, put that token with `jobs secrets put`, and deploy again."

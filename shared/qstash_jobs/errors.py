@@ -104,6 +104,13 @@ class PublishFailed(JobsError):
         super().__init__(message)
         self.status = status
 
+    @property
+    def of_the_token(self) -> bool:
+        """Whether it is the token that QStash refuses. With one of another region it answers 404, "user not found in this
+        region". Source: https://github.com/superset-sh/superset/pull/3584
+        """
+        return self.status in {401, 403} or (self.status == 404 and "user not found" in str(self).lower())
+
 
 class FileMissing(JobsError, LookupError):
     """The bucket has no file of this key: it was never written, or it has been deleted since."""

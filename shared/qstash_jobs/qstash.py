@@ -270,9 +270,14 @@ class _Http(HttpClient):
                 headers={"Authorization": token or f"Bearer {self._current_token()}", **(headers or {})},
                 content=body,
             )
+        except (httpx.LocalProtocolError, UnicodeError):  # which quote the header, and with it perhaps the token
+            raise _failed(
+                "QStash cannot be asked this: it holds what HTTP cannot carry. Is QSTASH_TOKEN one word of letters, "
+                "digits and signs?"
+            ) from None
         except httpx.HTTPError as error:
             raise _failed(f"QStash did not answer: {type(error).__name__}: {error}") from error
-        except (httpx.InvalidURL, UnicodeError) as error:
+        except httpx.InvalidURL as error:
             raise _failed(f"QStash cannot be asked this: {type(error).__name__}: {error}") from error
         if not answer.is_success:
             raise _failed(f"QStash answered {answer.status_code}: {answer.text}", answer.status_code)
@@ -298,10 +303,8 @@ def _expected() -> Iterator[None]:
 
 
 def _is_missing(error: PublishFailed) -> bool:
-    """Whether QStash does not know the thing. With the token of another region it does not know us: then it says
-    "user not found in this region", and nothing about the thing. Source: https://github.com/superset-sh/superset/pull/3584
-    """
-    return error.status == 404 and "user not found" not in str(error).lower()
+    """Whether QStash does not know the thing. When it does not know us, it says nothing about the thing."""
+    return error.status == 404 and not error.of_the_token
 
 
 def _slot(answer: object) -> str | PublishFailed:

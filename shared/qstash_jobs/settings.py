@@ -38,6 +38,13 @@ def _qstash_url(value: str) -> str:
     return _http_url(value)
 
 
+def _token(value: SecretStr) -> SecretStr:
+    token = value.get_secret_value().strip()
+    if not re.fullmatch(r"[!-~]+", token):
+        raise ValueError("it is one word of letters, digits and signs, without blanks and line breaks")
+    return SecretStr(token)
+
+
 def _signing_key(value: SecretStr) -> SecretStr:
     if not value.get_secret_value().isprintable() or len(value.get_secret_value()) < 16:
         raise ValueError("a signing key is `sig_` and 28 letters and digits")
@@ -140,7 +147,7 @@ class Settings(BaseModel):
 
     qstash_url: Annotated[str, AfterValidator(_qstash_url)] = Field("https://qstash.upstash.io", alias="QSTASH_URL")
     """Where QStash answers: the Upstash console shows it beside the token. Each region has its own."""
-    qstash_token: SecretStr | None = Field(None, alias="QSTASH_TOKEN")
+    qstash_token: Annotated[SecretStr, AfterValidator(_token)] | None = Field(None, alias="QSTASH_TOKEN")
     """The token that publishes: Upstash console, QStash, `QSTASH_TOKEN`."""
     qstash_current_signing_key: Key | None = Field(None, alias="QSTASH_CURRENT_SIGNING_KEY")
     """Verifies what QStash delivers: Upstash console, QStash, Signing Keys."""

@@ -171,6 +171,16 @@ def test_a_dry_run_changes_nothing(system: System, jobs: Jobs) -> None:
     assert "deliveries are refused just now" in jobs("rotate-keys", "--stage", "prod", "--dry-run").out
 
 
+def test_a_token_with_a_line_break(system: System, jobs: Jobs) -> None:
+    """One at its end does no harm; one within is named by its setting, without the token."""
+    system.cloud.fill("qstash-token", f"{TOKEN}\n")
+    assert jobs("rotate-keys", "--stage", "prod", "--dry-run").code == 0
+    system.cloud.fill("qstash-token", "hush\nhush")
+    done = jobs("rotate-keys", "--stage", "prod", "--dry-run")
+    assert (done.code, "QSTASH_TOKEN: it is one word" in done.sentence) == (1, True), done
+    assert "hush" not in done.out + done.err
+
+
 def test_a_roll_in_the_console_is_completed(system: System, traffic: Callable[[], None], jobs: Jobs) -> None:
     """QStash is one roll ahead: the secret follows, and nothing is rolled a second time."""
     system.qstash.rotate_signing_keys()

@@ -59,6 +59,18 @@ def test_a_secret_that_is_filled_between_two_deployments(aws: Aws, qstash: QStas
     assert ask(schedule.handler, "schedule-create")["PhysicalResourceId"] == "jobs-prod.cleanup-old-sessions"
 
 
+def test_a_token_with_a_line_break(aws: Aws, qstash: QStashServer) -> None:
+    """One at its end, as a file has it, does no harm; one within is named by its setting, and CloudFormation shows
+    nothing of the token."""
+    arn = aws.keep("jobs/prod/qstash-token", f"{qstash.token}\n")
+    aws.set(QSTASH_TOKEN=arn, QSTASH_URL=qstash.url)
+    assert ask(schedule.handler, "schedule-create")["PhysicalResourceId"] == "jobs-prod.cleanup-old-sessions"
+    aws.keep("jobs/prod/qstash-token", {"QSTASH_TOKEN": "hush\nhush"})
+    with pytest.raises(DeploymentStopped, match="QSTASH_TOKEN: it is one word") as caught:
+        ask(schedule.handler, "schedule-delete")
+    assert "hush" not in str(caught.value)
+
+
 def test_a_migration_with_the_dsn_in_a_secret(aws: Aws, database_url: str) -> None:
     """As in Lambda, down to the tables."""
     aws.set(DATABASE_URL=aws.keep("jobs/prod/database", {"DATABASE_URL": database_url}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
+import traceback
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -13,9 +14,10 @@ from sqlalchemy import Engine
 
 from qstash_jobs import relay
 from qstash_jobs.dispatch import enqueue, enqueue_many, requeue_many
-from qstash_jobs.errors import ConfigurationError
+from qstash_jobs.errors import ConfigurationError, PublishFailed
 from qstash_jobs.executions.outbox import due
 from qstash_jobs.jobs.probe import Probe
+from qstash_jobs.qstash import QStash
 from qstash_jobs.settings import settings
 from tests.integration.dispatch.conftest import await_that, published, reread
 from tests.integration.dispatch.standin import QStashStandIn
@@ -64,6 +66,18 @@ def test_the_job_waits_in_its_row(
     for answer in answers:
         row = record.row(answer.job_id)
         assert (row["published_at"] is None, row["publish_error"]) == (False, None)
+
+
+@pytest.mark.parametrize("token", ["hush-hush\n", "hush-h\xfcsh", "hush-\ud800"])
+def test_what_cannot_be_sent_is_never_said(qstash: QStashStandIn, token: str) -> None:
+    """A token that no header can carry is in no error, nor in what a traceback shows with it."""
+    client = QStash(lambda: token, qstash.url, timedelta(seconds=1))
+    with pytest.raises(PublishFailed, match=r"QStash cannot be asked this.*QSTASH_TOKEN") as caught:
+        client.signing_keys()
+    client.close()
+    assert "hush" not in "".join(traceback.format_exception(caught.value))
+    assert "\\xfc" not in str(caught.value)
+    assert qstash.requests == []
 
 
 @pytest.mark.parametrize("how", ["hangs", "nobody listens", "never accepts"])
