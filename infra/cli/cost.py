@@ -12,14 +12,12 @@ import typer
 
 from infra.cli.screen import console, show, table
 from infra.cost import prices
-from infra.cost.model import DAYS, Item, Workload, bill, exceeds_free_plan
+from infra.cost.model import DAYS, Item, Workload, alarm_metrics, bill, exceeds_free_plan
 from infra.stage import SECRETS
 
-MEASURED = Path(__file__).parents[2] / "build" / "runtime.json"
+ROOT = Path(__file__).parents[2]
+MEASURED = ROOT / "build" / "runtime.json"
 """What `make test-runtime` measured of each function, in milliseconds: {"send-email": {"cold": …, "warm": …}}."""
-
-ALARM_METRICS = 50
-"""Of a stage with this project's job types; `jobs cost --alarms` says another number."""
 
 
 class Plan(StrEnum):
@@ -55,7 +53,9 @@ def cost(
     architecture: Annotated[Architecture, typer.Option(help="Lambda's.")] = Architecture.ARM64,
     log_bytes: Annotated[float | None, typer.Option(min=0, help="That a job logs; else as measured.")] = None,
     types: Annotated[int | None, typer.Option(min=1, help="Job types in use; else all there are.")] = None,
-    alarms: Annotated[int, typer.Option(min=0, help="Metrics that alarms watch.")] = ALARM_METRICS,
+    alarms: Annotated[
+        int | None, typer.Option(min=0, help="Metrics that alarms watch; else those of all functions.")
+    ] = None,
     environments: Annotated[float, typer.Option(min=0, help="Warm ones, if more than the work needs.")] = 0,
     files: Annotated[float, typer.Option(min=0, help="That jobs write to S3.")] = 0,
     file_mb: Annotated[float, typer.Option("--file-mb", min=0, help="The size of one.")] = 1,
@@ -108,7 +108,8 @@ def workload(**said: Any) -> Workload:
     """
     from qstash_jobs.job import registry
 
-    own = {"firings": firings(), "types": len(registry.contracts()), "alarms": ALARM_METRICS, "secrets": len(SECRETS)}
+    types = len(registry.contracts())
+    own = {"firings": firings(), "types": types, "alarms": alarms_of(ROOT), "secrets": len(SECRETS)}
     return Workload(**own | {name: value for name, value in said.items() if value is not None})
 
 
@@ -172,6 +173,17 @@ def _document(work: Workload, items: list[Item]) -> dict[str, Any]:
         "dueUsd": round(sum(one.due_usd for one in items), 4),
         "withinFreePlan": not exceeds_free_plan(work),
     }
+
+
+def alarms_of(root: Path) -> int:
+    """The metrics that alarms watch in a stage of that checkout."""
+    from qstash_jobs.job import registry
+    from qstash_jobs.schedules import SCHEDULES
+
+    types = {one.options.folder for one in registry.contracts()}
+    web = {path.parent.name for path in (root / "functions").glob("*/handler.py")} - types
+    scheduled = {one.job.options.name for one in SCHEDULES}
+    return alarm_metrics(len(types), len(scheduled), len(web))
 
 
 def firings() -> float:

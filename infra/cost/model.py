@@ -30,6 +30,15 @@ METRICS_OF_A_TYPE = 4
 METRICS_OF_A_STAGE = 3
 """QueueDepth, OldestPending and DeadLetters, of `reconcile-jobs`."""
 
+ALARM_METRICS_OF_A_TYPE = 5
+"""Two for the share that failed, and one each for crashes, throttles and the duration."""
+ALARM_METRICS_OF_A_SCHEDULED_TYPE = 4
+"""One failure is told, so no share is counted."""
+ALARM_METRICS_OF_A_WEB_FUNCTION = 3
+"""Of what serves no job type: 5xx, throttles and the duration."""
+ALARM_METRICS_OF_A_STAGE = 8
+"""Each alarm of the whole watches one."""
+
 KEPT_DAYS = 7
 """How long a file is kept, before the bucket deletes it."""
 
@@ -140,6 +149,17 @@ class Item:
     def due_usd(self) -> float:
         """After what is free each month in an account that has nothing else."""
         return self.price.due_usd(self.quantity)
+
+
+def alarm_metrics(types: int, scheduled: int, web: int) -> int:
+    """The metrics that the alarms of a stage watch: of so many job types, of which some have a schedule, and so many
+    functions that serve none."""
+    return (
+        (types - scheduled) * ALARM_METRICS_OF_A_TYPE
+        + scheduled * ALARM_METRICS_OF_A_SCHEDULED_TYPE
+        + web * ALARM_METRICS_OF_A_WEB_FUNCTION
+        + ALARM_METRICS_OF_A_STAGE
+    )
 
 
 def bill(work: Workload) -> list[Item]:

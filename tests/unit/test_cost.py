@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from infra.cli.cost import ALARM_METRICS, firings, workload
+from infra.cli.cost import firings, workload
 from infra.cost import prices
 from infra.cost.model import TTL_SECONDS, Workload, bill, exceeds_free_plan
 from infra.cost.prices import Price
@@ -113,7 +113,6 @@ def test_the_waits_are_those_of_the_functions() -> None:
     """How long a secret is used, and how many there are."""
     assert secrets.TTL_SECONDS == TTL_SECONDS
     assert workload().secrets == 8
-    assert workload().alarms == ALARM_METRICS
 
 
 def test_each_price_has_a_source() -> None:
