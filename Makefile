@@ -28,8 +28,10 @@ check: .venv/test  ## format, lint, types, architecture, generated docs
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m infra.docs --check
 
-docs: .venv/test  ## renew the generated parts of the docs
+docs: .venv/test  ## renew what is made from the code: parts of the docs, the picture, the list of logical ids
 	@$(BIN)/python -m infra.docs
+	@$(BIN)/python -m infra.aws.drawing
+	@$(BIN)/python -m tests.infra.logical_ids
 
 bench: .venv/test  ## measure, print the table, write build/benchmarks.json
 	@$(BIN)/python -m tests.benchmarks $(ARGS)

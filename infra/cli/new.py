@@ -1,4 +1,4 @@
-"""Write a new job type: contract, function, sample event and test, which pass the checks as they are."""
+"""Write a new job type: contract, function, sample event and test, which pass the checks after `make docs`."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def new(
     name: Annotated[str, typer.Argument(help="The job type, e.g. resize-image.")],
     root: Annotated[Path, typer.Option(hidden=True)] = Path(),
 ) -> None:
-    """Write a new job type: contract, function, sample event and test, which pass `make check test` as they are.
+    """Write a new job type: contract, function, sample event and test. After `make docs` they pass `make check test`.
 
     [dim]jobs new resize-image[/]
     """
@@ -125,6 +125,9 @@ def new(
     if (root / "infra/docs").exists():
         _renew_docs(root)
     console.print(f'\nTry it while `jobs dev` runs:  jobs enqueue {name} \'{{"name": "Ada"}}\' --wait')
+    console.print(
+        "Add it to the picture of the deployment and the list of its ids, before `make check test`:  make docs"
+    )
 
 
 def _renew_docs(root: Path) -> None:
