@@ -76,6 +76,9 @@ LONGEST_NAME = 26
 TAKEN = {"annotations", "handler", "job", "job_options", "json_value", "run", "run_inline", "serve", "timedelta"}
 """Module and function are named after the job type, its class in CamelCase: these would hide what they need."""
 
+GROUPS = {"aws", "check", "deployment", "desk", "test"}
+"""Of pyproject.toml: a function's libraries are in the group of its name, and these are something else's."""
+
 
 def new(
     name: Annotated[str, typer.Argument(help="The job type, e.g. resize-image.")],
@@ -95,6 +98,8 @@ def new(
         raise typer.BadParameter(f"a name of at most {LONGEST_NAME} characters keeps lines short", param_hint="name")
     if keyword.iskeyword(module) or hasattr(builtins, module) or module in TAKEN:
         raise typer.BadParameter(f"{module} means something else in the files to write", param_hint="name")
+    if name in GROUPS:
+        raise typer.BadParameter(f"a dependency group of pyproject.toml is called {name} already", param_hint="name")
     try:
         taken = registry.get(name)
     except UnknownJobType:

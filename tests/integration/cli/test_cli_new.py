@@ -147,6 +147,7 @@ def test_a_second_one_of_the_same_name_is_refused(copy: Path) -> None:
         ("print", "print means something else"),
         ("run", "run means something else"),
         ("json-value", "json_value means something else"),
+        ("check", "a dependency group of pyproject.toml is called check"),
     ],
 )
 def test_other_names_are_refused(tmp_path: Path, jobs: Jobs, name: str, said: str) -> None:
