@@ -55,8 +55,8 @@ lock: .venv/bin/python  ## renew the pinned requirements
 	@mkdir -p infra/deployment && $(COMPILE) --constraint requirements/test.txt --group deployment $(IN_LAYER) --output-file infra/deployment/requirements.txt
 	@$(foreach group,$(WITH_LIBRARIES),$(COMPILE) --constraint requirements/test.txt --group $(group) $(IN_LAYER) --output-file functions/$(subst -,_,$(group))/requirements.txt &&) true
 
-build: .venv/deploy  ## build what a deployment uploads, for arm64: make build ARGS='--architecture x86_64'
-	@$(BIN)/python -m infra.build $(ARGS)
+build: .venv/deploy  ## build what a deployment uploads: make build [CONTEXT="-c architecture=x86_64"]
+	@$(BIN)/python -m infra.build $(patsubst architecture=%,--architecture %,$(filter architecture=%,$(CONTEXT))) $(ARGS)
 
 test-runtime: .venv/test  ## run the built packages on Lambda's own runtime, emulated
 	@$(BIN)/python -m pytest tests/integration/build tests/runtime $(ARGS)
