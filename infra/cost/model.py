@@ -62,6 +62,8 @@ class Workload:
     duration_ms: float = 200.0
     """Of one attempt on a warm environment, as Lambda bills it."""
     memory_mb: int = 512
+    ephemeral_mb: int = prices.LAMBDA_FREE_STORAGE_MB
+    """Of /tmp."""
     architecture: Architecture = "arm64"
     retry_rate: float = 0.02
     """Attempts beyond the first, for each job."""
@@ -117,8 +119,16 @@ class Workload:
     @property
     def gb_seconds(self) -> float:
         """Of Lambda."""
-        own = self.attempts * (self.duration_ms + self.cold_rate * self.cold_ms) * self.memory_mb
-        return (own + self.upkeep * UPKEEP_MS * UPKEEP_MB) / 1000 / 1024
+        return (self._busy_ms * self.memory_mb + self.upkeep * UPKEEP_MS * UPKEEP_MB) / 1000 / 1024
+
+    @property
+    def storage_gb_seconds(self) -> float:
+        """Of /tmp, beyond what is free."""
+        return self._busy_ms * max(0, self.ephemeral_mb - prices.LAMBDA_FREE_STORAGE_MB) / 1000 / 1024
+
+    @property
+    def _busy_ms(self) -> float:
+        return self.attempts * (self.duration_ms + self.cold_rate * self.cold_ms)
 
     @property
     def warm(self) -> float:
@@ -183,6 +193,12 @@ def _items(work: Workload) -> Iterator[Item]:
         work.gb_seconds,
         compute,
         "attempts × (duration + cold share × cold start) × memory",
+    )
+    yield Item(
+        "Lambda storage",
+        work.storage_gb_seconds,
+        prices.LAMBDA_STORAGE,
+        f"attempts × (duration + cold share × cold start) × /tmp beyond {prices.LAMBDA_FREE_STORAGE_MB} MB",
     )
     yield Item(
         "CloudWatch logs", work.invocations * work.log_bytes / 1e9, prices.LOGS_INGESTED, "messages × bytes of a job"
