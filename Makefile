@@ -28,8 +28,10 @@ check: .venv/test  ## format, lint, types, architecture, generated docs
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m infra.docs --check
 
-docs: .venv/test  ## renew the generated parts of the docs
+docs: .venv/test  ## renew what is made from the code: parts of the docs, the picture, the list of logical ids
 	@$(BIN)/python -m infra.docs
+	@$(BIN)/python -m infra.aws.drawing
+	@$(BIN)/python -m tests.infra.logical_ids
 
 bench: .venv/test  ## measure, print the table, write build/benchmarks.json
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
@@ -38,22 +40,23 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 	--no-annotate --no-header pyproject.toml
 IN_LAYER = $$(grep -oE '^[a-z0-9-]+' requirements/layer.txt | sed 's/^/--no-emit-package /')
 
+GROUPS = $(shell $(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"])')
+# The functions for which there is a group of their name, in pyproject.toml.
+WITH_LIBRARIES = $(filter $(subst _,-,$(patsubst functions/%/handler.py,%,$(wildcard functions/*/handler.py))),$(GROUPS))
+RUNS_ALL = --extra enqueue --extra serve $(addprefix --group ,$(WITH_LIBRARIES))
+
 # The tests' requirements are the widest, so they are solved first, and the others are cut out of them.
 lock: .venv/bin/python  ## renew the pinned requirements
 	@$(BIN)/python -m pip install --quiet 'uv==0.13.9'
-	@$(COMPILE) --upgrade --extra enqueue --extra serve --group test --output-file requirements/test.txt
+	@$(COMPILE) --upgrade $(RUNS_ALL) --group test --output-file requirements/test.txt
 	@$(COMPILE) --constraint requirements/test.txt --extra enqueue --extra serve --output-file requirements/layer.txt
-	@$(COMPILE) --constraint requirements/test.txt --extra enqueue --extra serve --group desk --output-file requirements/desk.txt
-	@$(COMPILE) --constraint requirements/test.txt --extra enqueue --extra serve --group desk --group aws --output-file requirements/deploy.txt
+	@$(COMPILE) --constraint requirements/test.txt $(RUNS_ALL) --group desk --output-file requirements/desk.txt
+	@$(COMPILE) --constraint requirements/test.txt $(RUNS_ALL) --group desk --group aws --output-file requirements/deploy.txt
 	@mkdir -p infra/deployment && $(COMPILE) --constraint requirements/test.txt --group deployment $(IN_LAYER) --output-file infra/deployment/requirements.txt
-	@for pair in send_email:send-email failure_callback:notify reconcile_jobs:notify process_webhook:webhooks \
-	  webhook_ingress:webhooks export_data:export-data generate_report:generate-report; do \
-	  $(COMPILE) --constraint requirements/test.txt --group $${pair#*:} $(IN_LAYER) \
-	    --output-file functions/$${pair%:*}/requirements.txt || exit 1; \
-	done
+	@$(foreach group,$(WITH_LIBRARIES),$(COMPILE) --constraint requirements/test.txt --group $(group) $(IN_LAYER) --output-file functions/$(subst -,_,$(group))/requirements.txt &&) true
 
-build: .venv/deploy  ## build what a deployment uploads, for arm64: make build ARGS='--architecture x86_64'
-	@$(BIN)/python -m infra.build $(ARGS)
+build: .venv/deploy  ## build what a deployment uploads: make build [CONTEXT="-c architecture=x86_64"]
+	@$(BIN)/python -m infra.build $(patsubst architecture=%,--architecture %,$(filter architecture=%,$(CONTEXT))) $(ARGS)
 
 test-runtime: .venv/test  ## run the built packages on Lambda's own runtime, emulated
 	@$(BIN)/python -m pytest tests/integration/build tests/runtime $(ARGS)

@@ -55,8 +55,9 @@ def add_stacks(
     before anything is made."""
     if built.architecture != context.architecture:
         raise CannotDeploy(
-            f"What is built is for {built.architecture}, and -c architecture={context.architecture} is asked for: build "
-            f"it with `make build ARGS='--architecture {context.architecture}'`, or say -c architecture={built.architecture}."
+            f"What is built is for {built.architecture}, and -c architecture={context.architecture} is asked for: say "
+            f"so to make, which builds for it (make build CONTEXT='-c architecture={context.architecture}', and likewise make "
+            f"deploy), or say -c architecture={built.architecture}."
         )
     functions = functions_of(
         [job_type.options for job_type in registry.contracts()] if job_types is None else job_types,

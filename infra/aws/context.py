@@ -150,7 +150,7 @@ class Context(BaseModel):
     region: Annotated[str, AfterValidator(usable_region)] | None = None
     """The AWS region, e.g. `eu-central-1`; by default the shell's. Take one near the database."""
     architecture: Literal["arm64", "x86_64"] = "arm64"
-    """What the functions run on: `arm64`, which costs less, or `x86_64`. `make build` must have been told the same."""
+    """What the functions run on: `arm64`, which costs less, or `x86_64`. `make deploy` builds for it."""
     database: Literal["dsn", "aurora"] = "dsn"
     """`dsn` is any Postgres whose address the secret `database` holds; `aurora` makes an Aurora Serverless v2 in a VPC,
     and puts the functions there."""

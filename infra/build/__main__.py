@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from infra.build.builder import build
-from infra.build.errors import BuildError
+from infra.build.errors import BuildError, BuildRefused
 from infra.build.limits import MB
 from infra.build.manifest import Manifest
-from infra.build.platform import Architecture
+from infra.build.platform import ARCHITECTURES, Architecture
 from infra.cli.screen import console, errors, show, table
 from infra.local.service import ROOT
 
 
 def main(
-    architecture: Annotated[Architecture, typer.Option(help="The processor that the functions run on.")] = "arm64",
+    architecture: Annotated[
+        Architecture | None,
+        typer.Option(help="The processor that the functions run on; else as cdk.json says, or arm64."),
+    ] = None,
 ) -> None:
     """Build what a deployment uploads, and say how large it is."""
     began = time.monotonic()
     try:
+        architecture = architecture or asked_for(ROOT)
         with errors.status("Building …"):
             made = build(ROOT, architecture=architecture, progress=console.print)
     except BuildError as error:
@@ -29,6 +35,16 @@ def main(
         raise typer.Exit(1) from None
     _report(made)
     console.print(f"build/ is up to date for {architecture} ({time.monotonic() - began:.1f} s).")
+
+
+def asked_for(root: Path) -> Architecture:
+    """The processor in the context of cdk.json, with which a deployment is made. Raises `BuildRefused`."""
+    path = root / "cdk.json"
+    said = json.loads(path.read_text()).get("context", {}).get("architecture") if path.exists() else None
+    found = next((one for one in ARCHITECTURES if one == (said or "arm64")), None)
+    if found is None:
+        raise BuildRefused(f"cdk.json asks for the architecture {said!r}, and there are {', '.join(ARCHITECTURES)}")
+    return found
 
 
 def _report(made: Manifest) -> None:

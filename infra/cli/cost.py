@@ -6,20 +6,21 @@ import json
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from infra.cli.screen import console, show, table
 from infra.cost import prices
-from infra.cost.model import DAYS, Item, Workload, bill, exceeds_free_plan
+from infra.cost.model import DAYS, Item, Workload, alarm_metrics, bill, exceeds_free_plan
 from infra.stage import SECRETS
 
-MEASURED = Path(__file__).parents[2] / "build" / "runtime.json"
-"""What `make test-runtime` measured of each function, in milliseconds: {"send-email": {"cold": …, "warm": …}}."""
+if TYPE_CHECKING:
+    from qstash_jobs.job import JobOptions
 
-ALARM_METRICS = 50
-"""Of a stage with this project's job types; `jobs cost --alarms` says another number."""
+ROOT = Path(__file__).parents[2]
+MEASURED = ROOT / "build" / "runtime.json"
+"""What `make test-runtime` measured of each function, in milliseconds: {"send-email": {"cold": …, "warm": …}}."""
 
 
 class Plan(StrEnum):
@@ -39,12 +40,16 @@ class Architecture(StrEnum):
 def cost(
     jobs: Annotated[float, typer.Option(min=0, help="Jobs in a month.")] = 1_000_000,
     type_: Annotated[
-        str | None, typer.Option("--type", help="Of this job type: its memory, and its time if it was measured.")
+        str | None,
+        typer.Option("--type", help="Of this job type: its memory and storage, and its time if it was measured."),
     ] = None,
     duration_ms: Annotated[
         float | None, typer.Option("--duration-ms", min=0, help="Of one attempt; 200, if it was not measured.")
     ] = None,
     memory: Annotated[int | None, typer.Option(min=128, max=10_240, help="Of a function, in MB; else 512.")] = None,
+    ephemeral_storage: Annotated[
+        int | None, typer.Option(min=512, max=10_240, help="Of a function, in MB of /tmp; else 512.")
+    ] = None,
     retry_rate: Annotated[float, typer.Option(min=0, help="Attempts beyond the first, for each job.")] = 0.02,
     failure_rate: Annotated[float, typer.Option(min=0, max=1, help="The share of jobs that fail for good.")] = 0.001,
     cold_rate: Annotated[float, typer.Option(min=0, max=1, help="The share of attempts that start cold.")] = 0.01,
@@ -55,7 +60,9 @@ def cost(
     architecture: Annotated[Architecture, typer.Option(help="Lambda's.")] = Architecture.ARM64,
     log_bytes: Annotated[float | None, typer.Option(min=0, help="That a job logs; else as measured.")] = None,
     types: Annotated[int | None, typer.Option(min=1, help="Job types in use; else all there are.")] = None,
-    alarms: Annotated[int, typer.Option(min=0, help="Metrics that alarms watch.")] = ALARM_METRICS,
+    alarms: Annotated[
+        int | None, typer.Option(min=0, help="Metrics that alarms watch; else those of all functions.")
+    ] = None,
     environments: Annotated[float, typer.Option(min=0, help="Warm ones, if more than the work needs.")] = 0,
     files: Annotated[float, typer.Option(min=0, help="That jobs write to S3.")] = 0,
     file_mb: Annotated[float, typer.Option("--file-mb", min=0, help="The size of one.")] = 1,
@@ -72,11 +79,13 @@ def cost(
     [dim]jobs cost --type send-email --duration-ms 350 --retry-rate 0.1[/]
     """
     measured = _measured(type_) if type_ else {}
+    options = _options(type_) if type_ else None
     try:
         work = workload(
             jobs=jobs,
             duration_ms=_first(duration_ms, measured.get("warm")),
-            memory_mb=_first(memory, _memory(type_)),
+            memory_mb=_first(memory, options.memory if options else None),
+            ephemeral_mb=_first(ephemeral_storage, options.ephemeral_storage if options else None),
             architecture=architecture.value,
             retry_rate=retry_rate,
             failure_rate=failure_rate,
@@ -108,7 +117,8 @@ def workload(**said: Any) -> Workload:
     """
     from qstash_jobs.job import registry
 
-    own = {"firings": firings(), "types": len(registry.contracts()), "alarms": ALARM_METRICS, "secrets": len(SECRETS)}
+    types = len(registry.contracts())
+    own = {"firings": firings(), "types": types, "alarms": alarms_of(ROOT), "secrets": len(SECRETS)}
     return Workload(**own | {name: value for name, value in said.items() if value is not None})
 
 
@@ -135,7 +145,9 @@ def _show(work: Workload, items: list[Item], type_: str | None, measured: dict[s
         console.print(f"  {one.name}: {one.formula}; {price} USD{per}{memory}", markup=False)
     console.print(
         f"\n[dim]due: after what is free each month in an account with nothing else. Prices of us-east-1, read on "
-        f"{prices.READ}, before tax: check before relying on them. Not in it: a Postgres elsewhere, mail, traffic.[/]"
+        f"{prices.READ}, before tax: check before relying on them. Not in it: a Postgres elsewhere, mail, traffic; "
+        f"Aurora's I/O ({prices.AURORA_IO.usd:g} USD a million) and its backups of more than a day "
+        f"({prices.AURORA_BACKUP.usd:g} USD for each GB and month).[/]"
     )
     if measured:
         console.print("[dim]The duration was measured with Postgres on the same machine: add the way to yours.[/]")
@@ -174,6 +186,17 @@ def _document(work: Workload, items: list[Item]) -> dict[str, Any]:
     }
 
 
+def alarms_of(root: Path) -> int:
+    """The metrics that alarms watch in a stage of that checkout."""
+    from qstash_jobs.job import registry
+    from qstash_jobs.schedules import SCHEDULES
+
+    types = {one.options.folder for one in registry.contracts()}
+    web = {path.parent.name for path in (root / "functions").glob("*/handler.py")} - types
+    scheduled = {one.job.options.name for one in SCHEDULES}
+    return alarm_metrics(len(types), len(scheduled), len(web))
+
+
 def firings() -> float:
     """Of the declared schedules in a month on average, as counted over the four weeks to come."""
     from infra.local.qstash.cron import parse_cron
@@ -192,17 +215,19 @@ def firings() -> float:
 
 
 def _measured(type_: str) -> dict[str, float]:
+    """A warm call, and what a cold start adds: the first call was measured as a whole."""
     try:
         found: Any = json.loads(MEASURED.read_text())[type_]
-        return {name: float(found[name]) for name in ("cold", "warm")}
+        cold, warm = float(found["cold"]), float(found["warm"])
+        return {"cold": max(0.0, cold - warm), "warm": warm}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 
-def _memory(type_: str | None) -> int | None:
+def _options(type_: str) -> JobOptions:
     from qstash_jobs.job import registry
 
-    return registry.get(type_).options.memory if type_ else None
+    return registry.get(type_).options
 
 
 def _first(*values: float | None) -> float | None:

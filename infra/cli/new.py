@@ -1,4 +1,4 @@
-"""Write a new job type: contract, function, sample event and test, which pass the checks as they are."""
+"""Write a new job type: contract, function, sample event and test, which pass the checks after `make docs`."""
 
 from __future__ import annotations
 
@@ -76,12 +76,15 @@ LONGEST_NAME = 26
 TAKEN = {"annotations", "handler", "job", "job_options", "json_value", "run", "run_inline", "serve", "timedelta"}
 """Module and function are named after the job type, its class in CamelCase: these would hide what they need."""
 
+GROUPS = {"aws", "check", "deployment", "desk", "test"}
+"""Of pyproject.toml: a function's libraries are in the group of its name, and these are something else's."""
+
 
 def new(
     name: Annotated[str, typer.Argument(help="The job type, e.g. resize-image.")],
     root: Annotated[Path, typer.Option(hidden=True)] = Path(),
 ) -> None:
-    """Write a new job type: contract, function, sample event and test, which pass `make check test` as they are.
+    """Write a new job type: contract, function, sample event and test. After `make docs` they pass `make check test`.
 
     [dim]jobs new resize-image[/]
     """
@@ -95,6 +98,8 @@ def new(
         raise typer.BadParameter(f"a name of at most {LONGEST_NAME} characters keeps lines short", param_hint="name")
     if keyword.iskeyword(module) or hasattr(builtins, module) or module in TAKEN:
         raise typer.BadParameter(f"{module} means something else in the files to write", param_hint="name")
+    if name in GROUPS:
+        raise typer.BadParameter(f"a dependency group of pyproject.toml is called {name} already", param_hint="name")
     try:
         taken = registry.get(name)
     except UnknownJobType:
@@ -125,6 +130,9 @@ def new(
     if (root / "infra/docs").exists():
         _renew_docs(root)
     console.print(f'\nTry it while `jobs dev` runs:  jobs enqueue {name} \'{{"name": "Ada"}}\' --wait')
+    console.print(
+        "Add it to the picture of the deployment and the list of its ids, before `make check test`:  make docs"
+    )
 
 
 def _renew_docs(root: Path) -> None:

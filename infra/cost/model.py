@@ -30,6 +30,15 @@ METRICS_OF_A_TYPE = 4
 METRICS_OF_A_STAGE = 3
 """QueueDepth, OldestPending and DeadLetters, of `reconcile-jobs`."""
 
+ALARM_METRICS_OF_A_TYPE = 5
+"""Two for the share that failed, and one each for crashes, throttles and the duration."""
+ALARM_METRICS_OF_A_SCHEDULED_TYPE = 4
+"""One failure is told, so no share is counted."""
+ALARM_METRICS_OF_A_WEB_FUNCTION = 3
+"""Of what serves no job type: 5xx, throttles and the duration."""
+ALARM_METRICS_OF_A_STAGE = 8
+"""Each alarm of the whole watches one."""
+
 KEPT_DAYS = 7
 """How long a file is kept, before the bucket deletes it."""
 
@@ -53,6 +62,8 @@ class Workload:
     duration_ms: float = 200.0
     """Of one attempt on a warm environment, as Lambda bills it."""
     memory_mb: int = 512
+    ephemeral_mb: int = prices.LAMBDA_FREE_STORAGE_MB
+    """Of /tmp."""
     architecture: Architecture = "arm64"
     retry_rate: float = 0.02
     """Attempts beyond the first, for each job."""
@@ -108,8 +119,16 @@ class Workload:
     @property
     def gb_seconds(self) -> float:
         """Of Lambda."""
-        own = self.attempts * (self.duration_ms + self.cold_rate * self.cold_ms) * self.memory_mb
-        return (own + self.upkeep * UPKEEP_MS * UPKEEP_MB) / 1000 / 1024
+        return (self._busy_ms * self.memory_mb + self.upkeep * UPKEEP_MS * UPKEEP_MB) / 1000 / 1024
+
+    @property
+    def storage_gb_seconds(self) -> float:
+        """Of /tmp, beyond what is free."""
+        return self._busy_ms * max(0, self.ephemeral_mb - prices.LAMBDA_FREE_STORAGE_MB) / 1000 / 1024
+
+    @property
+    def _busy_ms(self) -> float:
+        return self.attempts * (self.duration_ms + self.cold_rate * self.cold_ms)
 
     @property
     def warm(self) -> float:
@@ -142,6 +161,17 @@ class Item:
         return self.price.due_usd(self.quantity)
 
 
+def alarm_metrics(types: int, scheduled: int, web: int) -> int:
+    """The metrics that the alarms of a stage watch: of so many job types, of which some have a schedule, and so many
+    functions that serve none."""
+    return (
+        (types - scheduled) * ALARM_METRICS_OF_A_TYPE
+        + scheduled * ALARM_METRICS_OF_A_SCHEDULED_TYPE
+        + web * ALARM_METRICS_OF_A_WEB_FUNCTION
+        + ALARM_METRICS_OF_A_STAGE
+    )
+
+
 def bill(work: Workload) -> list[Item]:
     """Every line that is not nothing."""
     return [item for item in _items(work) if item.quantity > 0]
@@ -163,6 +193,12 @@ def _items(work: Workload) -> Iterator[Item]:
         work.gb_seconds,
         compute,
         "attempts × (duration + cold share × cold start) × memory",
+    )
+    yield Item(
+        "Lambda storage",
+        work.storage_gb_seconds,
+        prices.LAMBDA_STORAGE,
+        f"attempts × (duration + cold share × cold start) × /tmp beyond {prices.LAMBDA_FREE_STORAGE_MB} MB",
     )
     yield Item(
         "CloudWatch logs", work.invocations * work.log_bytes / 1e9, prices.LOGS_INGESTED, "messages × bytes of a job"

@@ -66,6 +66,9 @@ LAMBDA_ARM64 = Price(usd=13.3334, per=1_000_000, unit="GB-second", source=_LAMBD
 LAMBDA_X86_64 = Price(usd=16.6667, per=1_000_000, unit="GB-second", source=_LAMBDA, copy=_CHIPR, free=400_000)
 """Both: of the first 6 thousand million GB-seconds in a month. The time in which an environment starts is billed too:
 https://aws.amazon.com/blogs/compute/aws-lambda-standardizes-billing-for-init-phase"""
+LAMBDA_STORAGE = Price(usd=0.0309, per=1_000_000, unit="storage GB-second", source=_LAMBDA, from_memory=True)
+"""Of what is configured beyond LAMBDA_FREE_STORAGE_MB. The copies of AWS's page have everything but the figure."""
+LAMBDA_FREE_STORAGE_MB = 512
 
 LOGS_INGESTED = Price(usd=0.50, unit="GB", source=_CLOUDWATCH, copy=_CLOUDBURN, free=5)
 METRIC = Price(usd=0.30, unit="metric", source=_CLOUDWATCH, copy="https://signoz.io/guides/cloudwatch-pricing", free=10)
@@ -91,6 +94,17 @@ AURORA_CAPACITY = Price(usd=0.12, unit="ACU-hour", source=_AURORA, copy=_ACU)
 AURORA_STORED = Price(
     usd=0.10, unit="GB-month", source=_AURORA, copy="https://awsnegotiations.com/blog/aurora-serverless-v2-pricing.html"
 )
+AURORA_IO = Price(
+    usd=0.20,
+    per=1_000_000,
+    unit="I/O request",
+    source=_AURORA,
+    copy="https://www.jusdb.com/blog/aws-rds-vs-aurora-vs-serverless-cost-comparison",
+)
+AURORA_BACKUP = Price(
+    usd=0.021, unit="GB-month of backups", source=_AURORA, copy="https://www.cloudexmachina.io/blog/aws-aurora-pricing"
+)
+"""Both are named and not counted: they depend on what else is in the database. A day's worth of backups is free."""
 PROXY = Price(usd=0.015, unit="ACU-hour", source=_PROXY, from_memory=True)
 """Of at least eight capacity units, whatever the database has."""
 PROXY_LEAST_ACU = 8

@@ -16,6 +16,7 @@ VARIATIONS: dict[str, dict[str, Any]] = {
     "on x86_64": {"architecture": "x86_64"},
     "a job takes 2 s": {"duration_ms": 2_000},
     "a job takes 2 s at 1,769 MB, a whole processor": {"duration_ms": 2_000, "memory_mb": 1_769},
+    "the same with 4,096 MB of /tmp": {"duration_ms": 2_000, "memory_mb": 1_769, "ephemeral_mb": 4_096},
     "every second job is tried twice": {"retry_rate": 0.5},
     "each writes a file of 1 MB": {"files": 1_000_000},
     "Aurora at half a capacity unit, with its NAT gateway": {"aurora_acu": 0.5},

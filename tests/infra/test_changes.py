@@ -18,23 +18,54 @@ from infra.aws.context import Context
 from infra.aws.functions import folders_of
 from qstash_jobs.job import JobOptions, registry
 from tests.conftest import ROOT
+from tests.infra import logical_ids
 from tests.infra.conftest import Packages, Stacks, Template, packages, synthesised
 from tests.infra.logical_ids import LIST, lasting
 
 
 def test_what_lasts_is_called_as_ever(aurora: Stacks) -> None:
     """CloudFormation replaces what has another logical id: a function with its address, a bucket with its files."""
-    known, found = LIST.read_text(), json.dumps(lasting(aurora), indent=2) + "\n"
+    known, found = LIST.read_text(), logical_ids.text(lasting(aurora))
     if known != found:
         changed = "\n".join(
             difflib.unified_diff(known.splitlines(), found.splitlines(), "known", "found", lineterm="", n=1)
         )
         pytest.fail(
             f"Logical ids are not those of {LIST.name}. A line with a minus is deleted from each stage that is deployed, "
-            "and one with a plus is made anew: functions get other addresses, files and logs are left behind. If that is "
-            f"meant, or something was added: .venv/bin/python -m tests.infra.logical_ids\n{changed}",
+            "and one with a plus is made anew: functions get other addresses, files and logs are left behind. If there are "
+            "only new ones: make docs. If the others are meant to go: .venv/bin/python -m tests.infra.logical_ids --forget"
+            f"\n{changed}",
             pytrace=False,
         )
+
+
+KNOWN = {"jobs-prod": {"AWS::Lambda::Url": ["FunctionsSendEmailUrl1"], "AWS::S3::Bucket": ["Files2"]}}
+
+
+def test_what_is_new_is_added_to_the_list(tmp_path: Path) -> None:
+    """As `make docs` does it after a job type was added."""
+    path = tmp_path / "ids.json"
+    path.write_text(logical_ids.text(KNOWN))
+    more = {"jobs-prod": {**KNOWN["jobs-prod"], "AWS::Lambda::Url": ["FunctionsSendEmailUrl1", "FunctionsSendSmsUrl3"]}}
+    assert logical_ids.renew(path, more) == 0
+    assert json.loads(path.read_text()) == more
+
+
+def test_what_has_vanished_stays_in_the_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also when it came back by another name, so that the test goes on failing, until a person says that it may go."""
+    path = tmp_path / "ids.json"
+    path.write_text(logical_ids.text(KNOWN))
+    renamed = {"jobs-prod": {"AWS::Lambda::Url": ["FunctionsSendMailUrl4"]}}
+    assert logical_ids.renew(path, renamed) == 1
+    assert "has logical ids that are there no longer" in capsys.readouterr().err
+    assert json.loads(path.read_text()) == {
+        "jobs-prod": {
+            "AWS::Lambda::Url": ["FunctionsSendEmailUrl1", "FunctionsSendMailUrl4"],
+            "AWS::S3::Bucket": ["Files2"],
+        }
+    }
+    assert logical_ids.renew(path, renamed, forget=True) == 0
+    assert json.loads(path.read_text()) == renamed
 
 
 def test_a_stage_without_aurora_has_the_same_names(stacks: Stacks, aurora: Stacks) -> None:

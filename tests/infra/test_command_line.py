@@ -98,6 +98,24 @@ def test_packages_of_another_processor_are_refused(artifacts: Artifacts) -> None
     done = app(str(artifacts.layer.parent), stage="prod", architecture="arm64")
     assert done.returncode == 1
     assert "What is built is for x86_64, and -c architecture=arm64 is asked for" in done.stderr
+    assert "make build CONTEXT='-c architecture=arm64'" in done.stderr
+
+
+@pytest.mark.parametrize("target", ["build", "synth", "diff", "deploy-secrets", "deploy", "destroy"])
+def test_make_builds_for_the_processor_of_the_context(target: str) -> None:
+    """Else the build before each deployment would undo what was built for it."""
+
+    def built(*words: str) -> str:
+        words = ("make", "--dry-run", target, "STAGE=prod", "--assume-old=.venv/deploy", *words)
+        shell = {"PATH": os.environ["PATH"]}  # without what a `make test` around this was told
+        done = subprocess.run(words, cwd=ROOT, env=shell, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return next(
+            line.partition("infra.build")[2].strip() for line in done.stdout.splitlines() if "infra.build" in line
+        )
+
+    assert built() == ""
+    assert built("CONTEXT=-c app=acme -c architecture=x86_64 -c starter=true") == "--architecture x86_64"
 
 
 def test_the_command_line_is_pinned() -> None:

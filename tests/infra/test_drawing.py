@@ -21,7 +21,7 @@ def words(picture: str) -> set[str]:
 
 
 def test_the_picture_in_the_docs_is_current(stacks: Stacks) -> None:
-    """It is drawn anew with `python -m infra.aws.drawing`."""
+    """It is drawn anew with `make docs`."""
     assert PICTURE.read_text() == drawn(Deployed.of(stacks))
 
 

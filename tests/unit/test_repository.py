@@ -5,13 +5,18 @@ from __future__ import annotations
 import ast
 import importlib
 import json
+import os
 import re
+import shutil
 import subprocess
+import sys
+import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from infra.cli import new
 from infra.local.qstash.cron import parse_cron
 from qstash_jobs.dispatch import zoned
 from qstash_jobs.job import Job, registry
@@ -140,6 +145,41 @@ def test_a_function_s_requirements_are_those_that_are_tested(path: Path) -> None
     """The same versions."""
     lines = set(re.findall(r"^\S+==\S+", path.read_text(), re.MULTILINE))
     assert lines <= set(re.findall(r"^\S+==\S+", (ROOT / "requirements/test.txt").read_text(), re.MULTILINE))
+
+
+def test_a_function_s_requirements_are_made_of_the_group_of_its_name() -> None:
+    """Each that has such a group in pyproject.toml has the file, and no other has one."""
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+    with_file = {path.parent.name for path in (ROOT / "functions").glob("*/requirements.txt")}
+    assert with_file == {folder for folder in FOLDERS if function_name(folder) in groups}
+    assert groups.keys() >= new.GROUPS
+
+
+def test_make_lock_finds_the_libraries_of_a_new_function(tmp_path: Path) -> None:
+    """A folder and a group of its name are all it needs; its libraries are on the desk and in the tests too."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in ("probe", "resize_image"):
+        (tmp_path / "functions" / name).mkdir(parents=True)
+        (tmp_path / "functions" / name / "handler.py").touch()
+    (tmp_path / "pyproject.toml").write_text(
+        '[dependency-groups]\ndesk = ["rich>=14"]\n"resize-image"=["pillow>=12"]\n'
+    )
+    done = subprocess.run(
+        ["make", "--dry-run", "lock", f"BIN={Path(sys.executable).parent}", "--assume-old=.venv/bin/python"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    made = re.findall(r"--group resize-image .*?--output-file (\S+)", done.stdout)
+    assert made == [
+        *(f"requirements/{name}.txt" for name in ("test", "desk", "deploy")),
+        "functions/resize_image/requirements.txt",
+    ]
+    assert "--group probe" not in done.stdout
+    assert "functions/probe" not in done.stdout
 
 
 REQUIREMENTS = sorted([*(ROOT / "functions").glob("*/requirements.txt"), *(ROOT / "requirements").glob("*.txt")])

@@ -315,6 +315,23 @@ def test_the_command_says_what_it_does_and_how_large_it_came_out(
     assert "build/ is up to date for x86_64" in said
 
 
+def test_the_command_builds_for_the_processor_of_the_deployment(
+    small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the context in cdk.json says, unless it is told another; one that there is not is refused."""
+    monkeypatch.setattr(command, "ROOT", small)
+    assert command.asked_for(small) == "arm64"
+    (small / "cdk.json").write_text('{"context": {"architecture": "x86_64"}}')
+    command.main()
+    assert Artifacts.of(small).architecture == "x86_64"
+    command.main("arm64")
+    assert Artifacts.of(small).architecture == "arm64"
+    (small / "cdk.json").write_text('{"context": {"architecture": "arm"}}')
+    with pytest.raises(typer.Exit):
+        command.main()
+    assert "cdk.json asks for the architecture 'arm', and there are arm64, x86_64" in capsys.readouterr().err
+
+
 def test_the_command_says_why_it_cannot(
     small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

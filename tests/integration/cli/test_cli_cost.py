@@ -20,6 +20,7 @@ def test_the_table(jobs: Jobs, nowhere: pytest.MonkeyPatch) -> None:
     for item in bill(cost.workload()):
         assert f"  {item.name}: {item.formula}; " in done.out
     assert "check before relying on them" in done.out
+    assert "Aurora's I/O (0.2 USD a million) and its backups of more than a day" in done.out
     assert "price from memory" in done.out
 
 
@@ -34,16 +35,19 @@ def test_for_programs(jobs: Jobs) -> None:
 
 
 def test_of_a_job_type(jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its memory, and its times where they were measured; what is said goes first; an unknown type is a sentence."""
+    """Its memory and storage, and its times where they were measured; what is said goes first; an unknown type is a sentence."""
     measured = tmp_path / "runtime.json"
     monkeypatch.setattr(cost, "MEASURED", measured)
     assert json.loads(jobs("cost", "--type", "export-data", "--json").out)["workload"]["duration_ms"] == 200
     measured.write_text('{"export-data": {"cold": 257.2, "warm": 3.9, "invocations": 4}}')
     work = json.loads(jobs("cost", "--type", "export-data", "--json").out)["workload"]
-    assert (work["memory_mb"], work["duration_ms"], work["cold_ms"]) == (1769, 3.9, 257.2)
+    assert (work["memory_mb"], work["ephemeral_mb"], work["duration_ms"]) == (1769, 4096, 3.9)
+    assert work["cold_ms"] == pytest.approx(257.2 - 3.9)  # what was measured is the whole first call
     assert "add the way to yours" in jobs("cost", "--type", "export-data").out
     said = json.loads(jobs("cost", "--type", "export-data", "--duration-ms", "70", "--memory", "256", "--json").out)
     assert (said["workload"]["memory_mb"], said["workload"]["duration_ms"]) == (256, 70)
+    less = json.loads(jobs("cost", "--type", "export-data", "--ephemeral-storage", "512", "--json").out)
+    assert "Lambda storage" not in {one["item"] for one in less["items"]}
     assert "unknown job type 'export'" in jobs("cost", "--type", "export").sentence
 
 

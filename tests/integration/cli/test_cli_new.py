@@ -1,4 +1,4 @@
-"""`jobs new`: what it writes passes the checks as it is."""
+"""`jobs new`: what it writes passes the checks as it is, and those of the whole stage after `make docs`."""
 
 from __future__ import annotations
 
@@ -41,14 +41,19 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("checkout")
     for name in ("shared", "functions", "infra", "events", "docs"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (root / "tests" / "unit").mkdir(parents=True)
-    for name in ("tests/__init__.py", "tests/unit/__init__.py", "pyproject.toml", ".env.example"):
+    shutil.copytree(ROOT / "tests" / "infra", root / "tests" / "infra", ignore=shutil.ignore_patterns("__pycache__"))
+    (root / "tests" / "unit").mkdir()
+    for name in (
+        *("Makefile", "pyproject.toml", ".env.example"),
+        *("tests/__init__.py", "tests/conftest.py", "tests/moto.py", "tests/unit/__init__.py"),
+    ):
         shutil.copy(ROOT / name, root / name)
     in_copy(root, "infra.docs")
     done = run_process("new", "resize-image", cwd=root, root=root)
     assert done.code == 0, done.err
     for name in WRITTEN:
         assert f"wrote {name}\n" in done.out
+    assert done.out.endswith("before `make check test`:  make docs\n")
     return root
 
 
@@ -73,6 +78,32 @@ def test_the_docs_know_the_new_type(copy: Path) -> None:
     """The generated reference is up to date, because `make check` compares it."""
     in_copy(copy, "infra.docs", "--check")
     assert "resize-image" in (copy / "docs/reference/job-types.md").read_text()
+
+
+OF_THE_STAGE = (
+    "tests/infra/test_cost_of_a_stage.py",
+    "tests/infra/test_drawing.py::test_the_picture_in_the_docs_is_current",
+    "tests/infra/test_functions.py::test_no_function_reads_more_than_it_needs[resize-image]",
+    "tests/infra/test_functions.py::test_a_setting_that_is_a_secret_is_told_by_its_arn[resize-image]",
+    "tests/infra/test_changes.py::test_what_lasts_is_called_as_ever",
+)
+
+
+@pytest.mark.timeout(300)  # CDK makes the stacks four times
+def test_after_make_docs_the_stage_has_the_new_type(copy: Path) -> None:
+    """Its alarms are counted, its secrets known, its ids listed, and it is in the picture."""
+    bin_ = Path(sys.executable).parent
+    done = subprocess.run(
+        ["make", "docs", f"BIN={bin_}", "--assume-old=.venv/test"],
+        cwd=copy,
+        env=process_environment(copy),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "FunctionsResizeImage" in (copy / "tests/infra/logical_ids.json").read_text()
+    in_copy(copy, "pytest", "-q", *OF_THE_STAGE)
 
 
 def test_the_written_event_is_accepted(copy: Path) -> None:
@@ -116,6 +147,7 @@ def test_a_second_one_of_the_same_name_is_refused(copy: Path) -> None:
         ("print", "print means something else"),
         ("run", "run means something else"),
         ("json-value", "json_value means something else"),
+        ("check", "a dependency group of pyproject.toml is called check"),
     ],
 )
 def test_other_names_are_refused(tmp_path: Path, jobs: Jobs, name: str, said: str) -> None:
