@@ -38,7 +38,8 @@ def _qstash_url(value: str) -> str:
     return _http_url(value)
 
 
-def _token(value: SecretStr) -> SecretStr:
+def _word(value: SecretStr) -> SecretStr:
+    """A header carries it, and what refuses such a header quotes it."""
     token = value.get_secret_value().strip()
     if not re.fullmatch(r"[!-~]+", token):
         raise ValueError("it is one word of letters, digits and signs, without blanks and line breaks")
@@ -147,7 +148,7 @@ class Settings(BaseModel):
 
     qstash_url: Annotated[str, AfterValidator(_qstash_url)] = Field("https://qstash.upstash.io", alias="QSTASH_URL")
     """Where QStash answers: the Upstash console shows it beside the token. Each region has its own."""
-    qstash_token: Annotated[SecretStr, AfterValidator(_token)] | None = Field(None, alias="QSTASH_TOKEN")
+    qstash_token: Annotated[SecretStr, AfterValidator(_word)] | None = Field(None, alias="QSTASH_TOKEN")
     """The token that publishes: Upstash console, QStash, `QSTASH_TOKEN`."""
     qstash_current_signing_key: Key | None = Field(None, alias="QSTASH_CURRENT_SIGNING_KEY")
     """Verifies what QStash delivers: Upstash console, QStash, Signing Keys."""
@@ -205,7 +206,7 @@ class Settings(BaseModel):
     """Who is told by e-mail when a job has failed for good."""
     notify_topic: str | None = Field(None, alias="JOBS_NOTIFY_TOPIC")
     """The ARN of the SNS topic that is told when a job has failed for good."""
-    resend_api_key: SecretStr | None = Field(None, alias="RESEND_API_KEY")
+    resend_api_key: Annotated[SecretStr, AfterValidator(_word)] | None = Field(None, alias="RESEND_API_KEY")
     """Sends mail: https://resend.com/api-keys"""
     resend_api_url: Url = Field("https://api.resend.com", alias="RESEND_API_URL")
     """Where Resend answers; the desk's mailbox stands in for it."""

@@ -41,7 +41,8 @@ MALFORMED = [
       ("nowhere", "ftp://example.com", "//example.com", "http://", "https://exa mple.com")],
     ("QSTASH_URL", "https://qstash.upstash.io/v2/publish"),
     ("QSTASH_URL", "https://qstash.upstash.io/v2"),
-    *[("QSTASH_TOKEN", value) for value in ("hush hush", "hush\nhush", "hush\x00", "hüsh-hush", " \n")],
+    *[(name, value) for name in ("QSTASH_TOKEN", "RESEND_API_KEY") for value in
+      ("hush hush", "hush\nhush", "hush\x00", "hüsh-hush", " \n")],
     ("QSTASH_CURRENT_SIGNING_KEY", "hush-hush"),
     ("QSTASH_CURRENT_SIGNING_KEY", "sig_hush-hush-current\n"),
     ("QSTASH_NEXT_SIGNING_KEY", "hush-hush"),
@@ -97,10 +98,11 @@ def test_a_missing_secret_is_named_when_it_is_needed(name: Any) -> None:
     assert Settings.read(SECRETS).secret(name) == SECRETS[name]
 
 
+@pytest.mark.parametrize("name", ["QSTASH_TOKEN", "RESEND_API_KEY"])
 @pytest.mark.parametrize("value", ["hush-hush-token\n", "  hush-hush-token\r\n"])
-def test_a_token_is_taken_without_the_blanks_around_it(value: str) -> None:
+def test_a_token_is_taken_without_the_blanks_around_it(name: Any, value: str) -> None:
     """As a file or a console brings them along."""
-    assert Settings.read({"QSTASH_TOKEN": value}).secret("QSTASH_TOKEN") == "hush-hush-token"
+    assert Settings.read({name: value}).secret(name) == "hush-hush-token"
 
 
 @pytest.mark.parametrize("missing", ["QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY"])

@@ -225,7 +225,7 @@ def test_a_request_that_is_not_signed_asks_for_no_key(aws: Aws) -> None:
     keep_keys(aws)
     aws.leave()
     handler = serve(Probe, lambda _payload, _run: None)
-    for signature in (None, "", "Bearer x", "a.b.c", "ä.b.c"):
+    for signature in (None, "", "Bearer x", "a.b", "ä.b.c"):
         event = signed_event(Probe(), key=CURRENT_KEY)
         event["headers"] = {"upstash-signature": signature} if signature is not None else {}
         assert handler(event, Context(timedelta(seconds=30)))["statusCode"] == 401
