@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
-from getpass import getpass
 from typing import Annotated, Any
 
 import typer
 
-from infra.cli import secret_values, stages
+from infra.cli import secret_entry, stages
 from infra.cli.aws import Account, AwsFailed, NotThere, account
 from infra.cli.environment import written_settings
-from infra.cli.screen import ago, console, errors, plain, show, table
-from infra.cli.secret_store import SecretStore, Version
-from infra.cli.secret_values import KEYS, NotRight
+from infra.cli.screen import ago, console, show, table
+from infra.cli.secret_form import Form, needed_by
+from infra.cli.secret_store import SecretStore
 from infra.cli.stages import on_aws
-from infra.stage import MADE_BY_AWS, REQUIRED, SECRETS, Stage, secret_of
-from qstash_jobs.errors import ConfigurationError, PublishFailed
+from infra.stage import REQUIRED, SECRETS, Stage, secret_of
+from qstash_jobs.errors import ConfigurationError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,73 +27,10 @@ app = typer.Typer(
     epilog="Examples:  [cyan]jobs secrets status --stage prod[/]  ·  [cyan]jobs secrets put --stage prod[/]",
 )
 
-PURPOSE = {
-    "qstash-token": "publishing: whatever enqueues, schedules",
-    "signing-keys": "every delivery",
-    "database": "every job",
-    "resend": "mail",
-    "link-key": "links to files; Secrets Manager makes it",
-    "stripe-webhook": "Stripe's webhooks",
-    "resend-webhook": "Resend's webhooks",
-    "custom-webhooks": "webhooks of senders of your own",
-}
-
 Names = Annotated[
     list[str] | None,
     typer.Argument(metavar="NAME...", help=f"Only these: {', '.join(SECRETS)}; or a setting's name."),
 ]
-
-
-@dataclass
-class Form:
-    """What is to be written, as far as it is known."""
-
-    stage: Stage
-    secrets: list[str]
-    now: dict[str, Version | None]
-    check: bool
-    qstash_url: str | None
-    values: dict[str, Any] = field(default_factory=dict)
-    said: list[str] = field(default_factory=list)
-    _account: secret_values.Account | None = None
-
-    def held(self, setting: str) -> Any:
-        """The value that there will be, or is."""
-        name = secret_of(setting)
-        version = self.now.get(name or "")
-        return self.values.get(setting) or (version.value(setting) if version else None)
-
-    def take(self, setting: str, value: str) -> None:
-        """Take a value, once it holds what it promises. Raises `NotRight` and `PublishFailed`."""
-        value = secret_values.cleaned(setting, value)
-        if self.check and setting == "QSTASH_TOKEN":
-            self._account = self._ask_qstash(value)
-        if self.check and setting == "DATABASE_URL":
-            self.said.append(secret_values.database_says(value))
-        self.values[setting] = secret_values.as_kept(setting, value)
-
-    def qstash(self) -> secret_values.Account | None:
-        """The QStash account of the token, if there is one. Raises `NotRight` and `PublishFailed`."""
-        token = self.held("QSTASH_TOKEN")
-        if self._account is None and token and self.check:
-            self._account = self._ask_qstash(str(token))
-        return self._account
-
-    def check_keys(self) -> None:
-        """That the keys which there will be are a pair, and QStash's. Raises `NotRight` and `PublishFailed`."""
-        secret_values.check_keys({name: self.held(name) for name in KEYS}, self.qstash())
-
-    def _ask_qstash(self, token: str) -> secret_values.Account:
-        found = secret_values.qstash_account(token, self.qstash_url, prefix=self.stage.prefix)
-        self.said.append(f"QStash at {found.url} takes the token")
-        if self.qstash_url is None:
-            self.said.append(f"deploy with qstash_url={found.url}, e.g. in the context of cdk.json")
-        if found.foreign:
-            self.said.append(
-                f"the QStash account also has schedules of {', '.join(found.foreign)}; a stage should have an account of "
-                "its own, since keys, limits and dead letters are the account's"
-            )
-        return found
 
 
 @app.command()
@@ -133,10 +69,10 @@ def put(
         chosen = wanted or [name for name, one in now.items() if store.missing(name, one)]
         form = Form(stage, chosen, now, check, address or _deployed_url(stage, aws))
         if from_stdin:
-            _read(form, named=bool(wanted))
+            secret_entry.read(form, named=bool(wanted))
         else:
-            _ask(form)
-        written = _write(form, store)
+            secret_entry.ask(form)
+        written = form.write(store)
         for line in form.said:
             console.print(f"  {line}", markup=False)
         console.print(f"Written: {', '.join(written)}." if written else "Nothing was changed.")
@@ -205,14 +141,6 @@ def look(store: SecretStore, name: str) -> Look:
     return Look(store.missing(name, version), version.written_at if version else None, looked_into=True)
 
 
-def needed_by(name: str) -> str:
-    """In a few words, with the job types that ask for it themselves."""
-    from qstash_jobs.job import registry
-
-    types = sorted(one.options.name for one in registry.contracts() if set(one.options.secrets) & set(SECRETS[name]))
-    return f"{PURPOSE[name]}: {', '.join(types)}" if types else PURPOSE[name]
-
-
 def _wanted(names: Iterable[str] | None) -> list[str]:
     """Secrets, by their names or by those of the settings in them. Raises `typer.BadParameter`."""
     found = []
@@ -242,166 +170,6 @@ def _deployed_url(stage: Stage, aws: Account) -> str | None:
         return written_settings(stage, aws).get("QSTASH_URL")
     except NotThere:
         return None
-
-
-def _ask(form: Form) -> None:
-    for name in form.secrets:
-        if name == MADE_BY_AWS and form.now.get(name) is not None:
-            continue
-        console.print(f"\n[bold]{name}[/]  [dim]{needed_by(name)}{'' if name in REQUIRED else '; may stay empty'}[/]")
-        if name == "signing-keys":
-            if not _offer_keys(form):
-                _ask_keys(form)
-            continue
-        if name == "custom-webhooks":
-            _ask_senders(form)
-            continue
-        for setting in SECRETS[name]:
-            _ask_one(form, setting)
-
-
-def _ask_one(form: Form, setting: str) -> None:
-    from qstash_jobs.settings import Settings
-
-    words = next(one.description for one in Settings.model_fields.values() if one.alias == setting)
-    console.print(f"  [dim]{words}[/]")
-    while value := _hidden(f"  {setting} (Enter leaves it as it is)"):
-        try:
-            form.take(setting, value)
-            return
-        except (NotRight, PublishFailed) as error:
-            _say_wrong(error)
-
-
-def _ask_keys(form: Form) -> None:
-    while True:
-        for setting in KEYS:
-            _ask_one(form, setting)
-        try:
-            if set(KEYS) & set(form.values):
-                form.check_keys()
-            return
-        except (NotRight, PublishFailed) as error:
-            _say_wrong(error)
-            for setting in KEYS:
-                form.values.pop(setting, None)
-
-
-def _say_wrong(error: Exception) -> None:
-    errors.print(f"  [bold red]✗[/] {plain(str(error))}", markup=True, soft_wrap=True)
-
-
-def _ask_senders(form: Form) -> None:
-    senders = _senders(form)
-    if senders:
-        console.print(f"  [dim]there are {', '.join(sorted(senders))}; a name that is there gets the new secret[/]")
-    while sender := typer.prompt("  name of a sender (Enter ends)", default="", show_default=False).strip():
-        if not (secret := _hidden(f"  whsec_… of {plain(sender)}")):
-            continue
-        try:
-            form.take("CUSTOM_WEBHOOK_SECRETS", json.dumps({**senders, sender: secret.strip()}))
-            senders = dict(form.values["CUSTOM_WEBHOOK_SECRETS"])
-        except NotRight as error:
-            _say_wrong(error)
-
-
-def _hidden(text: str) -> str:
-    # Not Typer's own: it shows the question before it turns the echo off, and what is pasted early would be seen.
-    return getpass(f"{text}: ").strip()
-
-
-def _offer_keys(form: Form) -> bool:
-    """Whether both keys were taken from QStash."""
-    try:
-        found = form.qstash()
-    except (NotRight, PublishFailed) as error:
-        errors.print(f"  [yellow]they cannot be taken from QStash: {plain(str(error))}[/]", soft_wrap=True)
-        return False
-    if found is None or not typer.confirm(f"  Take both keys from QStash at {found.url}?", default=True):
-        return False
-    form.values.update(zip(KEYS, found.keys, strict=True))
-    return True
-
-
-def _read(form: Form, *, named: bool) -> None:
-    """From standard input; everything is looked at before anything is written. Raises `AwsFailed`."""
-    given = _given(sys.stdin.read(), form.secrets if named else list(SECRETS))
-    allowed = [setting for name in (form.secrets if named else SECRETS) for setting in SECRETS[name]]
-    if unknown := sorted(set(given) - set(allowed)):
-        raise AwsFailed(f"{', '.join(map(plain, unknown))}: not to be filled here; expected are {', '.join(allowed)}")
-    problems = []
-    for setting in (one for one in allowed if given.get(one) not in (None, "")):
-        value = given[setting]
-        if setting == "CUSTOM_WEBHOOK_SECRETS" and isinstance(value, dict):
-            value = _merged(_senders(form), value)
-        try:
-            form.take(setting, value if isinstance(value, str) else json.dumps(value))
-        except (NotRight, PublishFailed) as error:
-            problems.append(str(error))
-    form.secrets = [
-        name for name in SECRETS if set(SECRETS[name]) & set(form.values) or (named and name in form.secrets)
-    ]
-    try:
-        keys = form.now.get("signing-keys")
-        wanted = "signing-keys" in form.secrets if named else keys is None or bool(keys.missing("signing-keys"))
-        if wanted and not set(KEYS) & set(form.values) and (found := form.qstash()):
-            form.values.update(zip(KEYS, found.keys, strict=True))
-            form.said.append("the signing keys are QStash's own")
-        if set(KEYS) & set(form.values):
-            form.check_keys()
-    except (NotRight, PublishFailed) as error:
-        problems.append(str(error))
-    if problems:
-        raise AwsFailed("nothing was written. " + "; ".join(dict.fromkeys(problems)))
-
-
-def _given(text: str, secrets: list[str]) -> dict[str, Any]:
-    """JSON by the settings' names; or, where one secret of one setting is named, its bare value. Raises `AwsFailed`."""
-    only = SECRETS[secrets[0]] if len(secrets) == 1 else ()
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        document = None
-    if isinstance(document, dict) and {"data", "lease_id"} <= set(document):
-        raise AwsFailed("this is what Vault says around a secret; let it say the secret alone, with -field=data")
-    if isinstance(document, dict) and (len(only) != 1 or set(document) <= set(only)):
-        return document
-    if len(only) == 1 and text.strip():
-        return {only[0]: document if isinstance(document, dict) else text.strip()}
-    raise AwsFailed(
-        'standard input must be a JSON object by the settings\' names, like {"QSTASH_TOKEN": "…"}; or, with the name of '
-        "one secret, its value alone"
-    )
-
-
-def _senders(form: Form) -> dict[str, Any]:
-    """The senders of one's own that there are: an object, or its JSON as text."""
-    held = form.held("CUSTOM_WEBHOOK_SECRETS")
-    if isinstance(held, str):
-        try:
-            held = json.loads(held)
-        except (ValueError, RecursionError):
-            held = None
-    return dict(held) if isinstance(held, dict) else {}
-
-
-def _merged(held: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Senders that are not mentioned stay; null takes one away."""
-    merged = {**held, **given}
-    return {sender: secret for sender, secret in merged.items() if secret is not None}
-
-
-def _write(form: Form, store: SecretStore) -> list[str]:
-    written = []
-    for name, settings in SECRETS.items():
-        values = {setting: form.values[setting] for setting in settings if setting in form.values}
-        version = form.now.get(name)
-        held = dict(version.held) if version else {}
-        held.pop("", None)  # a bare value gives way to the object
-        if values and (version is None or {**held, **values} != version.held):
-            store.write(name, {**held, **values})
-            written.append(name)
-    return written
 
 
 def _next(stage: Stage, store: SecretStore) -> None:
