@@ -329,7 +329,7 @@ class TestDeadLetters:
         qstash.dead_letters.append(dead_letter(qstash.messages[0], "dlq_first"))
         run = record.database.run_pooled
         reconcile(run, settings(), telemetry)
-        until(lambda: relay.publish_due(run))
+        until(lambda: relay.publish_due(run) or len(qstash.messages) == 2)  # the publisher may be first
         function.raises(RuntimeError("no"))
         function.deliver(job_id, publication=2)
         qstash.dead_letters.insert(0, dead_letter(qstash.messages[1], "dlq_last"))
