@@ -14,14 +14,15 @@ if TYPE_CHECKING:
 
 @contextmanager
 def reading(database: Database) -> Iterator[Connection]:
-    """A connection for questions. Raises `DatabaseUnreachable`, `StatementRefused` and `ConfigurationError`."""
+    """A connection for questions, not the one that a function in the same process may be using meanwhile. Raises
+    `DatabaseUnreachable`, `StatementRefused` and `ConfigurationError`."""
     from sqlalchemy.exc import DBAPIError
 
     from qstash_jobs.database import spoken
     from qstash_jobs.errors import DatabaseUnreachable
 
     try:
-        with database.transaction() as connection:
+        with database.engine.connect() as connection:
             yield connection
     except DBAPIError as error:
         raise spoken(error) from None

@@ -22,7 +22,7 @@ from pathlib import Path
 from infra.cli.screen import console, errors, show, table
 from infra.local.desk import Desk, Ports
 from infra.local.service import ROOT
-from tests.benchmarks import cleanup, exports, floors, qstash, runtime, webhooks
+from tests.benchmarks import cleanup, exports, floors, qstash, runtime, synth, webhooks
 from tests.benchmarks.measure import Result, at_least, compare, compare_reported, exactly
 
 IMPORT_FLOOR = (
@@ -205,6 +205,7 @@ BENCHMARKS: dict[str, Callable[[Desk], Iterator[Result]]] = {
     "exports": exports.exports,
     "webhooks": webhooks.ingress,
     "runtime": runtime.runtime,
+    "synth": synth.synth,
     "qstash_throughput": qstash.throughput,
     "qstash_pending": qstash.pending,
     "qstash_idle": qstash.idle,

@@ -496,10 +496,10 @@ def test_nothing_sticks_out_sideways(page: Page, server: QStashServer, destinati
     publish(server, f"{destination.url}/{long}", long, Retries="0", Label=f"{long},b", Forward_X_Long=long)
     publish(server, f"{destination.url}/{long}", long, Label=long)
     api(server, "POST", "/v2/queues", json={"queueName": "q" * 100, "parallelism": 2})
-    headers = {"Upstash-Cron": "CRON_TZ=America/Argentina/ComodRivadavia 0 3 1 * *", "Upstash-Schedule-Id": "s" * 100}
-    api(server, "POST", f"/v2/schedules/{destination.url}/{long}", headers=headers)
     server.advance(100_000)
     until(lambda: len(api(server, "GET", "/v2/dlq").json()["messages"]) == 1)
+    headers = {"Upstash-Cron": "CRON_TZ=America/Argentina/ComodRivadavia 0 3 29 2 *", "Upstash-Schedule-Id": "s" * 100}
+    api(server, "POST", f"/v2/schedules/{destination.url}/{long}", headers=headers)
     page.set_viewport_size({"width": width, "height": 800})
 
     def assert_fits() -> None:

@@ -29,7 +29,7 @@ def in_copy(copy: Path, *command: str) -> None:
         env=process_environment(copy),
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=250,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
