@@ -115,7 +115,7 @@ class Wire:
 
     def refuse(self) -> None:
         """End every connection, and let nobody in from now on, as a server that is down."""
-        self._loop.call_soon_threadsafe(self._server.close)
+        self._do(self._let_nobody_in())
         self.reset()
 
     def listen(self) -> None:
@@ -135,6 +135,9 @@ class Wire:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         server_reader, server_writer = await asyncio.open_unix_connection(self._target)
+        if not self._server.is_serving():
+            writer.transport.abort()
+            server_writer.transport.abort()
         self._writers.append((writer, server_writer))
         await asyncio.gather(self._forward(reader, server_writer), self._forward(server_reader, writer))
 
@@ -157,8 +160,15 @@ class Wire:
                 with contextlib.suppress(OSError):
                     await writer.wait_closed()
 
-    async def _stop(self) -> None:
+    async def _let_nobody_in(self) -> None:
+        # A connection that was just accepted could not be attached to a closed server, and nobody would close it.
+        for listener in self._server.sockets:
+            self._loop.remove_reader(listener.fileno())
+        await asyncio.sleep(0)
         self._server.close()
+
+    async def _stop(self) -> None:
+        await self._let_nobody_in()
         await self._end(abruptly=False)
         others = asyncio.all_tasks() - {asyncio.current_task()}
         await asyncio.gather(*others, return_exceptions=True)
