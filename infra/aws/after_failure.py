@@ -1,7 +1,7 @@
 """What `make deploy` does when CDK failed: takes the protection off stacks whose creation failed.
 
-CloudFormation keeps such a stack, with nothing in it, until it is deleted, and CDK deletes it when it deploys again. But CDK
-has protected the stacks of `prod` before it began to create them, and what is protected cannot be deleted.
+CloudFormation keeps such a stack until it is deleted, and CDK deletes it when it deploys again. But CDK has protected the
+stacks of `prod` before it began to create them, and what is protected cannot be deleted.
 
     python -m infra.aws.after_failure
 """
@@ -39,11 +39,11 @@ def unprotect(assembly: Path, cloudformation: Callable[[str | None], Any]) -> It
             (stack,) = client.describe_stacks(StackName=name)["Stacks"]
             if stack["StackStatus"] in CREATION_FAILED and stack.get("EnableTerminationProtection"):
                 client.update_termination_protection(StackName=name, EnableTerminationProtection=False)
-                yield f"{name} could not be made, and is empty: the next `make deploy` deletes it and begins anew."
+                yield f"{name} could not be made: the next `make deploy` deletes what is left of it and begins anew."
         except (BotoCoreError, ClientError) as error:
             if "does not exist" not in str(error):
                 yield (
-                    f"Could not see whether {name} was left empty ({error}). If the next `make deploy` cannot delete it: "
+                    f"Could not see what became of {name} ({error}). If the next `make deploy` cannot delete it: "
                     f"aws cloudformation update-termination-protection --no-enable-termination-protection --stack-name {name}"
                 )
 

@@ -116,7 +116,7 @@ def _trouble(name: str, status: str) -> str | None:
     if status.endswith("ROLLBACK_COMPLETE"):
         if status == "UPDATE_ROLLBACK_COMPLETE":
             return f"{name}: the last deployment failed, and what was there before is there again; {why}"
-        return f"{name}: its first deployment failed; delete it (make destroy), mend, and deploy again; {why}"
+        return f"{name}: its first deployment failed; mend, and deploy again, which deletes what is left of it; {why}"
     if status.endswith("FAILED"):
         return f"{name}: {status}; {why}"
     return None

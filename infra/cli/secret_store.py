@@ -13,8 +13,8 @@ from infra.stage import AURORA, SECRETS, Stage
 
 CURRENT = "AWSCURRENT"
 PREVIOUS = "AWSPREVIOUS"
-OF_RDS = ("username", "password")
-"""What the secret of a database holds that RDS makes, in the place of a DSN; the deployment adds the host."""
+OF_RDS = ("username", "password", "host")
+"""What the secret of a database holds that RDS made, in the place of a DSN."""
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def test_a_stack_that_could_not_be_made_may_be_deleted(assembly: Path, status: s
     with account(secrets=("CREATE_COMPLETE", True), **{"": (status, True)}) as stubber:
         (said,) = unprotect(assembly, lambda _: stubber.client)
         stubber.assert_no_pending_responses()
-    assert said == "jobs-prod could not be made, and is empty: the next `make deploy` deletes it and begins anew."
+    assert said == "jobs-prod could not be made: the next `make deploy` deletes what is left of it and begins anew."
 
 
 @pytest.mark.parametrize("status", ["CREATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "UPDATE_ROLLBACK_FAILED"])
